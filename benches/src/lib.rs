@@ -1,0 +1,84 @@
+//! multiproc beside its peers, in one run.
+//!
+//! A measurement is only worth something beside another one that was taken in the same minute on the
+//! same machine. So the harness runs every contender of a row once per round, in a rotated order, and
+//! reports, besides the figures, the *ratios within each round* to a contender that the row names as its base.
+//!
+//! | file | idea |
+//! |---|---|
+//! | `args` | the command line |
+//! | `harness` | groups, rows, contenders; rounds; medians and ratios |
+//! | `sys` | isolated measurements: fork, pin, watchdog, shared memory, futex |
+//! | `channel` | what a queue-like contender is, and how one is driven |
+//! | `queue` | the groups `queue-oneway` and `queue-roundtrip` |
+//! | `ideal` | the limit: a ring between two polling processes |
+//! | `ours` | multiproc's own rows |
+//! | `peers` | everybody else, one small file each |
+//! | `report`, `plot` | tables and JSON; the HTML page |
+//!
+//! The harness itself has one thread and touches no contender: each measurement happens in a process
+//! of its own, below a watchdog.
+
+mod args;
+mod channel;
+mod harness;
+mod ideal;
+#[cfg(feature = "ours")]
+mod ours;
+mod peers;
+mod plot;
+mod queue;
+mod report;
+mod sys;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+/// Runs what the command line asks for, prints the tables, and writes `report.json` and `index.html` into `folder`.
+pub fn main(folder: &Path) -> ExitCode {
+    let groups = queue::groups();
+    let args = match args::parse(std::env::args().skip(1), &groups) {
+        Ok(args) => args,
+        Err(message) => {
+            eprintln!("error: {message}\n\n{}", args::USAGE);
+            return ExitCode::from(2);
+        }
+    };
+    if args.help {
+        println!("{}", args::USAGE);
+        return ExitCode::SUCCESS;
+    }
+    let groups = harness::select(groups, &args.only);
+    if args.list {
+        print!("{}", report::list(&groups));
+        return ExitCode::SUCCESS;
+    }
+    if cfg!(debug_assertions) && !args.bench {
+        println!("a bench: nothing to see in an unoptimised build; run `cargo bench`");
+        return ExitCode::SUCCESS;
+    }
+
+    let results = harness::run(&groups, args.quick, &mut |row| {
+        print!("{}", report::table(row))
+    });
+    let json = report::json(&results);
+    let mut files = vec![
+        (folder.join("report.json"), json.clone()),
+        (folder.join("index.html"), plot::page(&results)),
+    ];
+    if let Some(file) = args.json {
+        files.push((file, json));
+    }
+    for (path, text) in files {
+        let folder = path.parent().unwrap_or(Path::new("."));
+        let written = std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&path, text));
+        match written {
+            Ok(()) => println!("wrote {}", path.display()),
+            Err(error) => {
+                eprintln!("error: {}: {error}", path.display());
+                return ExitCode::FAILURE;
+            }
+        }
+    }
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,333 @@
+//! Who holds an end: registration and hand-over.
+//!
+//! An end (a producer or consumer of a queue, a side of a pipe) is a slot in the segment:
+//! the identity of the process that holds it, and a generation. End of file follows from
+//! these slots and from nothing that a fork duplicates.
+//!
+//! ```text
+//! slot   owner   0 free | identity of the holder
+//!        generation     raised whenever the slot is given up, so that a handle which
+//!                       remembers an older one knows that the slot is not its own
+//!
+//!            register                  close
+//!   free ───────────────▶ owned by P ─────────▶ free (generation + 1)
+//!                          │  ▲   │
+//!              hand-over   ▼  │   └─ P dies: counts as closed; the next register that
+//!                       owned by C   finds no free slot takes it over (generation + 1)
+//! ```
+//!
+//! # Invariants
+//!
+//! 1. `owner` goes from 0 or from a dead owner to a new one only under the table's lock.
+//! 2. Only the holder (its thread that drops the end) gives a slot up or hands it over.
+//! 3. A handle owns its slot if and only if owner is this process and the generation is
+//!    the one it remembers.
+//! 4. `ever` is raised before the first slot is owned: "none alive" means "all gone".
+//!
+//! # If a process dies here
+//!
+//! Registering: the lock is robust, and the slot is free, or owned by a dead process: both
+//! are right as they are. Closing: the generation is raised and the owner dead: closed.
+//! Handing over: the owner is the parent (dead: closed) or the child. Holding: closed, as
+//! soon as somebody looks.
+//!
+//! A peer may write anything here: an owner is a number that is alive or not; lengths are
+//! the type's own.
+
+use crate::deadline::Deadline;
+use crate::fork;
+use crate::handover;
+use crate::identity::Identity;
+use crate::robust::RobustLock;
+use crate::step;
+use multiproc_segment::Shareable;
+use std::fmt;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
+use thiserror::Error;
+
+/// Ends of one kind that one object can have at a time. 16 bytes each.
+pub const MOST_ENDS: usize = 512;
+
+#[derive(Shareable)]
+#[shareable(crate = multiproc_segment)]
+#[repr(C)]
+struct Slot {
+    owner: AtomicU64,
+    generation: AtomicU64,
+}
+
+/// The table of an object's ends of one kind, in shared memory.
+#[derive(Shareable)]
+#[shareable(crate = multiproc_segment)]
+#[repr(C)]
+pub struct Ends {
+    lock: RobustLock,
+    ever: AtomicU32,
+    /// Slots below this have been used.
+    high: AtomicU32,
+    slots: [Slot; MOST_ENDS],
+}
+
+/// Why an end cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum EndError {
+    /// It was closed, or the process that it was borrowed from has closed it.
+    #[error("this end is closed")]
+    Closed,
+    /// The table is full.
+    #[error("{MOST_ENDS} ends of this kind are in use already")]
+    Full,
+}
+
+/// What a look at all ends of a kind shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Holders {
+    /// None was ever registered: nothing can be said.
+    NeverAny,
+    /// At least one is held by a living process.
+    Alive,
+    /// There were some, and all are closed or their processes dead.
+    AllGone,
+}
+
+impl Ends {
+    /// A table without ends.
+    #[allow(clippy::new_without_default)]
+    pub const fn new() -> Self {
+        const FREE: Slot = Slot { owner: AtomicU64::new(0), generation: AtomicU64::new(0) };
+        Self {
+            lock: RobustLock::new(),
+            ever: AtomicU32::new(0),
+            high: AtomicU32::new(0),
+            slots: [FREE; MOST_ENDS],
+        }
+    }
+
+    fn used(&self) -> &[Slot] {
+        let high = self.high.load(Acquire) as usize; // PAIRS slot-used
+        &self.slots[..high.min(MOST_ENDS)]
+    }
+
+    /// Registers an end for this process.
+    ///
+    /// # Errors
+    ///
+    /// [`EndError::Full`] when every slot is held by a living process.
+    pub fn register(&self) -> Result<End, EndError> {
+        let end = End::later();
+        self.take_slot(&end)?;
+        Ok(end)
+    }
+
+    fn take_slot(&self, end: &End) -> Result<(), EndError> {
+        let me = Identity::me();
+        // A stopped holder makes us wait; a dead one does not (its half-done change needs
+        // no repair: see the essay).
+        let Ok(_held) = self.lock.acquire(Deadline::NEVER) else {
+            return Err(EndError::Full);
+        };
+        if end.valid_in.load(Relaxed) == fork::generation() {
+            return Ok(()); // another thread was faster
+        }
+        self.ever.store(1, Release);
+        step!("ends: ever raised");
+        let free = self.slots.iter().position(|s| s.owner.load(Acquire) == 0); // PAIRS slot-free
+        let index = match free {
+            Some(index) => index,
+            None => self.dead_slot().ok_or(EndError::Full)?,
+        };
+        let slot = &self.slots[index];
+        if self.high.load(Relaxed) as usize <= index {
+            self.high.store(index as u32 + 1, Release); // PAIRS slot-used
+        }
+        let generation = slot.generation.load(Relaxed);
+        step!("ends: slot chosen");
+        // Release. PAIRS slot-owned: who sees us as owner sees the slot below `high`.
+        slot.owner.store(me.to_bits(), Release);
+        step!("ends: slot owned");
+        end.index.store(index as u32, Relaxed);
+        end.generation.store(generation, Relaxed);
+        end.valid_in.store(fork::generation(), Relaxed);
+        Ok(())
+    }
+
+    /// A slot whose owner is dead, its generation raised. Under the lock.
+    fn dead_slot(&self) -> Option<usize> {
+        let mut alive = None;
+        let index = self.slots.iter().position(|slot| {
+            let owner = Identity::from_bits(slot.owner.load(Acquire));
+            if owner == alive {
+                return false;
+            }
+            match owner {
+                Some(id) if id.is_alive() => {
+                    alive = owner;
+                    false
+                }
+                _ => true,
+            }
+        })?;
+        self.slots[index].generation.fetch_add(1, Relaxed);
+        Some(index)
+    }
+
+    /// Looks at every end: is one held by a living process? Costs a look into /proc per
+    /// distinct holder; meant for waiters, once a slice.
+    pub fn holders(&self) -> Holders {
+        if self.ever.load(Acquire) == 0 {
+            return Holders::NeverAny;
+        }
+        let mut dead = None;
+        for slot in self.used() {
+            let owner = Identity::from_bits(slot.owner.load(Acquire)); // PAIRS slot-owned
+            match owner {
+                None => {}
+                Some(_) if owner == dead => {}
+                Some(id) if id.is_alive() => return Holders::Alive,
+                Some(_) => dead = owner,
+            }
+        }
+        Holders::AllGone
+    }
+
+    /// Were there ends, and are all of them closed? Looks at no process: a dead holder's
+    /// end counts as open here. Cheap enough for every call.
+    #[inline]
+    pub fn all_closed(&self) -> bool {
+        self.ever.load(Acquire) != 0
+            && self.used().iter().all(|s| s.owner.load(Acquire) == 0) // PAIRS slot-free
+    }
+
+    /// Ends held by living processes, for a reader of debug output.
+    pub fn count_alive(&self) -> usize {
+        self.used()
+            .iter()
+            .filter_map(|s| Identity::from_bits(s.owner.load(Acquire)))
+            .filter(|id| id.is_alive())
+            .count()
+    }
+}
+
+impl fmt::Debug for Ends {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ends").field("alive", &self.count_alive()).finish_non_exhaustive()
+    }
+}
+
+/// In place of a slot's index: closed.
+const CLOSED: u32 = u32::MAX;
+/// In place of a slot's index: none was free yet; the next use tries again.
+const LATER: u32 = u32::MAX - 1;
+
+/// One handle's memory of its slot. The owner of the handle calls [`End::check`] before
+/// each use and [`End::close`] on drop.
+#[derive(Debug)]
+pub struct End {
+    index: AtomicU32,
+    generation: AtomicU64,
+    /// The fork generation in which the slot was found to be ours; 0: never.
+    valid_in: AtomicU64,
+}
+
+impl End {
+    /// An end that holds no slot and is closed.
+    pub const fn closed() -> Self {
+        Self {
+            index: AtomicU32::new(CLOSED),
+            generation: AtomicU64::new(0),
+            valid_in: AtomicU64::new(0),
+        }
+    }
+
+    /// An end that is registered by its first [`End::check`] that finds a free slot.
+    pub const fn later() -> Self {
+        Self {
+            index: AtomicU32::new(LATER),
+            generation: AtomicU64::new(0),
+            valid_in: AtomicU64::new(0),
+        }
+    }
+
+    /// May this process use the end? Adopts one that was handed over, and registers anew
+    /// one that the parent holds.
+    ///
+    /// # Errors
+    ///
+    /// [`EndError::Closed`] once closed, here or by the parent that held it;
+    /// [`EndError::Full`] when it would have to be registered and cannot.
+    #[inline]
+    pub fn check(&self, ends: &Ends) -> Result<(), EndError> {
+        if self.valid_in.load(Relaxed) == fork::generation() {
+            return Ok(());
+        }
+        self.adopt(ends)
+    }
+
+    fn slot<'a>(&self, ends: &'a Ends) -> Option<&'a Slot> {
+        ends.slots.get(self.index.load(Relaxed) as usize)
+    }
+
+    fn owner(&self, slot: &Slot) -> Option<Identity> {
+        let owner = Identity::from_bits(slot.owner.load(Acquire)); // PAIRS slot-owned
+        let current = slot.generation.load(Acquire) == self.generation.load(Relaxed);
+        owner.filter(|_| current) // PAIRS slot-given-up
+    }
+
+    #[cold]
+    fn adopt(&self, ends: &Ends) -> Result<(), EndError> {
+        if self.index.load(Relaxed) == LATER {
+            return ends.take_slot(self);
+        }
+        let slot = self.slot(ends).ok_or(EndError::Closed)?;
+        match self.owner(slot) {
+            Some(id) if id == Identity::me() => {
+                self.valid_in.store(fork::generation(), Relaxed);
+                Ok(())
+            }
+            Some(id) if id.is_alive() => ends.take_slot(self),
+            _ => Err(EndError::Closed),
+        }
+    }
+
+    /// A second end like this one, for a clone of the handle. Where no slot is free, the
+    /// clone tries again at its first use, which can tell.
+    #[must_use]
+    pub fn another(&self, ends: &Ends) -> Self {
+        if self.check(ends).is_err() {
+            return Self::closed();
+        }
+        let end = Self::later();
+        // Where no slot is free, the first use tries again.
+        let _ = end.check(ends);
+        end
+    }
+
+    /// Gives the slot up, or hands it to the child in hand-over mode. True if a slot was
+    /// given up: then somebody may wait for that.
+    pub fn close(&self, ends: &Ends) -> bool {
+        let Some(slot) = self.slot(ends) else {
+            return false;
+        };
+        let mine = self.owner(slot) == Some(Identity::me());
+        self.index.store(CLOSED, Relaxed);
+        self.valid_in.store(0, Relaxed);
+        if !mine {
+            return false;
+        }
+        if let Some(heir) = handover::heir() {
+            step!("ends: handing over");
+            // Release. PAIRS slot-owned: the child adopts after its gate opened.
+            slot.owner.store(heir.to_bits(), Release);
+            step!("ends: handed over");
+            return false;
+        }
+        // Release. PAIRS slot-given-up: the generation is raised before the owner is gone.
+        slot.generation.fetch_add(1, Release);
+        step!("ends: generation raised");
+        slot.owner.store(0, Release); // PAIRS slot-free
+        step!("ends: slot free");
+        true
+    }
+}

@@ -1,0 +1,108 @@
+//! The system call under every wait: shared futexes, with absolute monotonic deadlines.
+//!
+//! Never the PRIVATE form: it would not reach another process. Under loom a small model
+//! with the same contract takes its place.
+
+use crate::deadline::Deadline;
+
+/// How a wait ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waited {
+    /// Woken, or the word had another value, or a signal came: look again.
+    Look,
+    /// The deadline passed.
+    TimedOut,
+}
+
+#[cfg(not(loom))]
+mod real {
+    use super::{Deadline, Waited};
+    use std::sync::atomic::{AtomicU32, Ordering::Release};
+
+    /// FUTEX_OP(SET, 0, CMP_EQ, 0): store 0; wake on the second word if it was 0 (never:
+    /// the caller held the lock).
+    const SET_ZERO: u32 = 0;
+    /// FUTEX_OP(SET, 0, CMP_NE, 0): store 0; wake on the second word if it was not 0.
+    const SET_ZERO_WAKE_BOTH: u32 = 1 << 24;
+
+    /// Sleeps while `word` holds `expected`, until woken or `deadline`.
+    pub(crate) fn wait(word: &AtomicU32, expected: u32, deadline: Deadline) -> Waited {
+        let until = deadline.nanos();
+        let at = libc::timespec {
+            tv_sec: (until / 1_000_000_000) as libc::time_t,
+            tv_nsec: (until % 1_000_000_000) as libc::c_long,
+        };
+        let timeout = if deadline == Deadline::NEVER { std::ptr::null() } else { &raw const at };
+        // SAFETY: the word is borrowed, the timeout is local. The kernel compares and
+        // sleeps in one step; a peer that scribbles on the word can make us look again or
+        // sleep until the deadline, no more.
+        let r = unsafe {
+            libc::syscall(
+                libc::SYS_futex,
+                word.as_ptr(),
+                libc::FUTEX_WAIT_BITSET,
+                expected,
+                timeout,
+                std::ptr::null::<u32>(),
+                libc::FUTEX_BITSET_MATCH_ANY,
+            )
+        };
+        // SAFETY: errno is this thread's own.
+        if r == -1 && unsafe { *libc::__errno_location() } == libc::ETIMEDOUT {
+            Waited::TimedOut
+        } else {
+            Waited::Look
+        }
+    }
+
+    /// Wakes up to `n` sleepers on `word`.
+    pub(crate) fn wake(word: &AtomicU32, n: i32) {
+        // SAFETY: the address is only a key for the kernel.
+        unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, n) };
+    }
+
+    fn wake_op(lock: &AtomicU32, first: &AtomicU32, n: i32, op: u32) -> bool {
+        // SAFETY: both words are borrowed; the kernel changes `lock` atomically, and a peer
+        // that scribbles there meanwhile loses or wins against a store of 0.
+        let r = unsafe {
+            libc::syscall(
+                libc::SYS_futex,
+                first.as_ptr(),
+                libc::FUTEX_WAKE_OP,
+                n,
+                1_usize,
+                lock.as_ptr(),
+                op,
+            )
+        };
+        // A kernel or a sandbox without WAKE_OP: the callers take two steps then, and the
+        // slices of waiting bound what a kill between them costs.
+        r != -1
+    }
+
+    /// In one system call, so that no kill falls between: stores 0 in `lock` and wakes one
+    /// who sleeps on it.
+    pub(crate) fn zero_and_wake_one(lock: &AtomicU32) {
+        if !wake_op(lock, lock, 1, SET_ZERO) {
+            lock.store(0, Release);
+            wake(lock, 1);
+        }
+    }
+
+    /// In one system call: stores 0 in `lock`, wakes one who sleeps on it, and `n` who sleep
+    /// on `bell`.
+    pub(crate) fn zero_and_wake(lock: &AtomicU32, bell: &AtomicU32, n: i32) {
+        if !wake_op(lock, bell, n, SET_ZERO_WAKE_BOTH) {
+            lock.store(0, Release);
+            wake(bell, n);
+            wake(lock, 1);
+        }
+    }
+}
+
+#[cfg(not(loom))]
+pub(crate) use real::{wait, wake, zero_and_wake, zero_and_wake_one};
+
+#[cfg(loom)]
+pub(crate) use crate::model::{wait, wake, zero_and_wake, zero_and_wake_one};
+

@@ -1,0 +1,334 @@
+//! The lock whose holder may be killed at any instruction.
+//!
+//! The word follows the kernel's robust-futex protocol, and a held lock is linked into the
+//! list that the kernel walks when a thread ends: [`list`] does the linking. So a dead
+//! holder frees its locks as it dies, and the next acquirer learns of it.
+//!
+//! ```text
+//! word   0                  free
+//!        TID                held
+//!        TID | WAITERS      held; the release must wake
+//!        WAITERS            free; the next holder must wake at its release
+//!        … | OWNER_DIED     free; the last holder died holding it (the kernel wrote this)
+//!
+//! bytes  0 word   4 settled   8..24 (unused)   24 prev   32 next     (40 in all)
+//! ```
+//!
+//! Offsets 24 and 32 are glibc's for `pthread_mutex_t` on 64-bit machines: the list is the
+//! thread's own, shared with pthread's robust mutexes, and the kernel knows one offset per
+//! list.
+//!
+//! # Invariants
+//!
+//! 1. Only the thread that acquired a lock releases it (the guard is not `Send`).
+//! 2. A lock is linked only if it was settled in a segment: it will not move. On a stack
+//!    it works, and the kernel never hears of it.
+//! 3. `list_op_pending` names the lock from before the word is taken until after it is
+//!    linked, and from before it is unlinked until after the word is free.
+//! 4. WAITERS is set before anybody sleeps on the word, and kept by whoever takes the lock
+//!    after having slept.
+//!
+//! # If a process dies here
+//!
+//! * before the compare-and-swap: nothing happened. The kernel finds the lock pending and
+//!   free, and wakes one sleeper, in case our wake-up was the one it needed.
+//! * between taking and linking: pending, with our TID: the kernel marks it OWNER_DIED.
+//! * holding: linked: the kernel marks it OWNER_DIED and wakes one sleeper.
+//! * between unlinking and freeing: pending, as above: OWNER_DIED, though the holder was done:
+//!   the next one repairs what needs no repair.
+//! * freeing with sleepers: one system call stores 0 and wakes, so no kill falls between.
+//! * asleep, or woken: the kernel passes the wake-up on (pending and free), and what it
+//!   misses a slice bounds.
+//!
+//! Where the list cannot be used (another C library; or a thread holds more than 2,048
+//! locks, the kernel's limit) a waiter finds out at the end of a slice that no thread of
+//! the holder's id exists any more, and takes the lock as from a dead owner. Slower, and
+//! blind to a thread id that was given to somebody new.
+//!
+//! A peer may scribble on the word: then the lock misbehaves as a lock. It cannot make
+//! this process write anywhere: links are written for the kernel and never read back.
+
+use crate::deadline::Deadline;
+use crate::fork::HeldHere;
+use crate::prim::{AtomicU32, AtomicU64, Ordering::*, fence};
+use crate::wait::{self, Slept, Spin};
+use crate::{futex, identity, step};
+use multiproc_segment::Shareable;
+use std::fmt;
+
+#[cfg(not(loom))]
+mod list;
+#[cfg(loom)]
+use crate::model::list;
+
+pub(crate) use list::forget_in_child;
+
+const WAITERS: u32 = 1 << 31;
+const OWNER_DIED: u32 = 1 << 30;
+const TID: u32 = OWNER_DIED - 1;
+
+/// A mutual exclusion lock for shared memory. Use it through the guard that
+/// [`RobustLock::acquire`] gives.
+#[repr(C)]
+pub struct RobustLock {
+    word: AtomicU32,
+    settled: AtomicU32,
+    unused: [AtomicU64; 2],
+    prev: AtomicU64,
+    next: AtomicU64,
+}
+
+#[cfg(not(loom))]
+const _: () = assert!(size_of::<RobustLock>() == 40);
+
+// SAFETY: repr(C), no address (the links are never read back), any bits are a value, all
+// use is atomic.
+unsafe impl Shareable for RobustLock {
+    unsafe fn settle(&self) {
+        // Relaxed: nobody else sees the segment yet.
+        self.settled.store(1, Relaxed);
+    }
+}
+
+/// The deadline passed before the lock was free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the lock was not free before the deadline")]
+pub struct TimedOut;
+
+impl RobustLock {
+    crate::const_unless_loom! {
+        /// A free lock.
+        #[allow(clippy::new_without_default)]
+        pub fn new() -> Self {
+            Self {
+                word: AtomicU32::new(0),
+                settled: AtomicU32::new(0),
+                unused: [AtomicU64::new(0), AtomicU64::new(0)],
+                prev: AtomicU64::new(0),
+                next: AtomicU64::new(0),
+            }
+        }
+    }
+
+    /// Takes the lock if it is free. Never blocks.
+    #[inline]
+    pub fn try_acquire(&self) -> Option<RobustGuard<'_>> {
+        self.take_free().or_else(|| self.take_marked())
+    }
+
+    /// *Blocks until* the lock is free or the deadline passes. *Wakes when* the holder
+    /// releases it. *If a peer dies* holding it, the lock is free (by the kernel, at
+    /// once), and [`RobustGuard::owner_died`] says so.
+    ///
+    /// Not re-entrant: who acquires twice waits for itself.
+    ///
+    /// # Errors
+    ///
+    /// [`TimedOut`].
+    #[inline]
+    pub fn acquire(&self, deadline: Deadline) -> Result<RobustGuard<'_>, TimedOut> {
+        match self.take_free() {
+            Some(guard) => Ok(guard),
+            None => self.acquire_contended(deadline),
+        }
+    }
+
+    #[inline]
+    fn take_free(&self) -> Option<RobustGuard<'_>> {
+        let mine = list::about_to(self);
+        step!("lock: pending");
+        // Acquire. PAIRS lock: the Release in `release`.
+        if self.word.compare_exchange(0, mine.tid, Acquire, Relaxed).is_ok() {
+            step!("lock: taken, not linked");
+            Some(self.taken(mine, false))
+        } else {
+            list::settled(self, mine);
+            None
+        }
+    }
+
+    #[inline]
+    fn taken(&self, mine: list::Mine, owner_died: bool) -> RobustGuard<'_> {
+        list::link(self, mine);
+        list::settled(self, mine);
+        step!("lock: held");
+        RobustGuard { lock: self, owner_died, held: HeldHere::new() }
+    }
+
+    /// One try at a word that is free but for WAITERS or OWNER_DIED.
+    #[cold]
+    fn take_marked(&self) -> Option<RobustGuard<'_>> {
+        let mine = list::about_to(self);
+        loop {
+            let word = self.word.load(Relaxed);
+            if word & TID != 0 {
+                list::settled(self, mine);
+                return None;
+            }
+            if let Some(guard) = self.take(word, word & WAITERS, mine) {
+                return Some(guard);
+            }
+        }
+    }
+
+    /// Takes the lock from a word that shows no living owner, keeping `keep` of its marks.
+    fn take(&self, word: u32, keep: u32, mine: list::Mine) -> Option<RobustGuard<'_>> {
+        // Acquire. PAIRS lock.
+        self.word.compare_exchange(word, mine.tid | keep, Acquire, Relaxed).ok()?;
+        step!("lock: taken, not linked");
+        Some(self.taken(mine, word & OWNER_DIED != 0 || word & TID != 0))
+    }
+
+    #[cold]
+    fn acquire_contended(&self, deadline: Deadline) -> Result<RobustGuard<'_>, TimedOut> {
+        let mine = list::about_to(self);
+        let mut spin = Spin::new();
+        let mut keep = 0;
+        let mut owner_vanished = false;
+        loop {
+            let word = self.word.load(Relaxed);
+            if word & TID == 0 || owner_vanished {
+                if let Some(guard) = self.take(word, word & WAITERS | keep, mine) {
+                    spin.learn();
+                    return Ok(guard);
+                }
+                owner_vanished = false;
+                continue;
+            }
+            if deadline != Deadline::NOW && spin.again() {
+                continue;
+            }
+            let marked = word | WAITERS;
+            if word != marked && self.word.compare_exchange(word, marked, Relaxed, Relaxed).is_err()
+            {
+                // Relaxed: the mark orders nothing; the word itself does (Invariant 4).
+                continue;
+            }
+            keep = WAITERS;
+            if deadline.passed() {
+                list::settled(self, mine);
+                return Err(TimedOut);
+            }
+            step!("lock: about to sleep");
+            match wait::sleep(&self.word, marked, deadline) {
+                Slept::Look => {}
+                Slept::SliceOver => {
+                    owner_vanished = self.word.load(Relaxed) == marked
+                        && !identity::pid_exists(word & TID);
+                }
+                Slept::TimedOut => {
+                    list::settled(self, mine);
+                    return Err(TimedOut);
+                }
+            }
+        }
+    }
+
+    /// Is it held, by whomever? Stale as soon as it is said.
+    pub fn is_held(&self) -> bool {
+        self.word.load(Relaxed) & TID != 0
+    }
+
+    /// Did its last holder die holding it, and nobody has taken it since?
+    pub fn is_orphaned(&self) -> bool {
+        // Acquire. PAIRS lock: what the dead holder wrote is seen.
+        self.word.load(Acquire) & (TID | OWNER_DIED) == OWNER_DIED
+    }
+
+    /// Asks whoever releases the lock next to ring its bell (see
+    /// [`RobustGuard::release_ringing`]). Afterwards, look once more for what you wait for,
+    /// and only then sleep on the bell as it was before the call: all that the last holders
+    /// wrote before they released is seen after it.
+    pub fn ask_for_bell(&self) {
+        // AcqRel. PAIRS lock: reads from the last release, so its writes are seen; a later
+        // release finds the mark and rings. One word, so no fence is needed.
+        self.word.fetch_or(WAITERS, AcqRel);
+    }
+
+    #[cold]
+    fn release_waking(&self) {
+        fence(Release); // PAIRS lock: the kernel's store of 0 frees the lock.
+        futex::zero_and_wake_one(&self.word);
+    }
+
+    #[cold]
+    fn release_waking_and_ringing(&self, bell: &AtomicU32) {
+        // Release. PAIRS bell: who sees the new value sees what was written before.
+        bell.fetch_add(1, Release);
+        step!("lock: bell changed");
+        fence(Release); // PAIRS lock.
+        futex::zero_and_wake(&self.word, bell, i32::MAX);
+    }
+
+    #[inline]
+    fn release(&self, bell: Option<&AtomicU32>) {
+        let mine = list::about_to(self);
+        list::unlink(self, mine);
+        step!("lock: unlinked");
+        // Release. PAIRS lock: the Acquire of the next taker.
+        if self.word.compare_exchange(mine.tid, 0, Release, Relaxed).is_err() {
+            match bell {
+                None => self.release_waking(),
+                Some(bell) => self.release_waking_and_ringing(bell),
+            }
+        }
+        step!("lock: freed");
+        list::settled(self, mine);
+    }
+}
+
+impl fmt::Debug for RobustLock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = self.word.load(Relaxed);
+        let state = match (word & TID, word & OWNER_DIED != 0) {
+            (0, false) => "free".to_owned(),
+            (0, true) => "free, its owner died".to_owned(),
+            (tid, _) => format!("held by thread {tid}"),
+        };
+        write!(f, "RobustLock({state})")
+    }
+}
+
+/// A held [`RobustLock`]; released on drop, by the thread that acquired it.
+#[must_use = "the lock is released when the guard is dropped"]
+pub struct RobustGuard<'a> {
+    lock: &'a RobustLock,
+    owner_died: bool,
+    held: HeldHere,
+}
+
+impl RobustGuard<'_> {
+    /// Did the holder before us die holding it? Then what the lock protects may be half
+    /// done.
+    #[inline]
+    pub fn owner_died(&self) -> bool {
+        self.owner_died
+    }
+
+    /// Releases; if somebody asked for the bell (or waits for the lock), also changes `bell`
+    /// and wakes all who sleep on it, in the system call that frees the lock.
+    #[inline]
+    pub fn release_ringing(self, bell: &AtomicU32) {
+        let this = std::mem::ManuallyDrop::new(self);
+        // SAFETY: read once; `this` is never dropped.
+        let _held = unsafe { std::ptr::read(&this.held) };
+        this.lock.release(Some(bell));
+    }
+}
+
+impl Drop for RobustGuard<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        #[cfg(loom)]
+        if crate::model::dead() {
+            return;
+        }
+        self.lock.release(None);
+    }
+}
+
+impl fmt::Debug for RobustGuard<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RobustGuard").field("owner_died", &self.owner_died).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,140 @@
+//! The one place to wait.
+//!
+//! Every blocking call of every crate comes here: a bounded spin while another CPU could
+//! be bringing the news (none when this process is bound to one CPU), then a shared futex
+//! in slices. A slice bounds what a wake-up that a killed process swallowed can cost, and
+//! is when a waiter looks at who is alive; a sleeper wakes at most 20 times a second.
+//!
+//! If a process dies here, as a sleeper: the kernel takes it off the futex; a wake-up
+//! meant for it may be lost, and the others find out within a slice. As a waker: what it
+//! published before is seen within a slice.
+
+use crate::deadline::Deadline;
+use crate::futex::{self, Waited};
+use crate::prim::{self, AtomicU32};
+use std::cell::Cell;
+use std::time::Duration;
+
+/// The longest that anybody sleeps without looking around.
+pub const SLICE: Duration = Duration::from_millis(50);
+
+/// How a slice of sleep ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Slept {
+    /// Woken, or the word had changed already, or a signal came: look again.
+    Look,
+    /// Nothing for a whole slice: look again, also at who is alive.
+    SliceOver,
+    /// The deadline passed.
+    TimedOut,
+}
+
+/// *Blocks until* `word` no longer holds `expected` at a wake-up, the slice is over, or the
+/// deadline passes. *Wakes when* somebody wakes `word`. *If a peer dies*: returns at the
+/// end of the slice.
+pub fn sleep(word: &AtomicU32, expected: u32, deadline: Deadline) -> Slept {
+    let slice = Deadline::after(SLICE);
+    let until = slice.sooner(deadline);
+    match futex::wait(word, expected, until) {
+        Waited::Look => Slept::Look,
+        Waited::TimedOut if until == deadline => Slept::TimedOut,
+        Waited::TimedOut => Slept::SliceOver,
+    }
+}
+
+/// Wakes everybody who sleeps on `word`.
+pub fn wake_all(word: &AtomicU32) {
+    futex::wake(word, i32::MAX);
+}
+
+/// Wakes one who sleeps on `word`.
+pub fn wake_one(word: &AtomicU32) {
+    futex::wake(word, 1);
+}
+
+/// The most pauses that a wait spins (3 to 6 microseconds on current machines: about what
+/// a sleep and a wake-up cost).
+const MOST: u32 = 200;
+/// The fewest, while another CPU is there.
+const FEWEST: u32 = 25;
+
+thread_local! {
+    static BUDGET: Cell<u32> = const { Cell::new(MOST) };
+    static CPUS: Cell<Cpus> = const { Cell::new(Cpus { several: false, trust: 0 }) };
+}
+
+#[derive(Clone, Copy)]
+struct Cpus {
+    several: bool,
+    /// Spins for which the answer is still believed; an affinity can change.
+    trust: u32,
+}
+
+fn several_cpus() -> bool {
+    let known = CPUS.get();
+    if known.trust > 0 {
+        CPUS.set(Cpus { trust: known.trust - 1, ..known });
+        return known.several;
+    }
+    let several = std::thread::available_parallelism().is_ok_and(|n| n.get() > 1);
+    CPUS.set(Cpus { several, trust: 1_000 });
+    several
+}
+
+/// A bounded, adaptive spin: longer where spinning paid lately, shorter where it did not.
+#[derive(Debug)]
+pub struct Spin {
+    left: Option<u32>,
+}
+
+impl Spin {
+    /// A spin that has not begun.
+    #[inline]
+    #[allow(clippy::new_without_default)]
+    pub const fn new() -> Self {
+        Self { left: None }
+    }
+
+    /// Pauses once and says true, or says false: time to sleep.
+    #[inline]
+    pub fn again(&mut self) -> bool {
+        match self.left {
+            Some(0) => return false,
+            Some(left) => self.left = Some(left - 1),
+            None => self.begin(),
+        }
+        prim::pause();
+        true
+    }
+
+    #[cold]
+    fn begin(&mut self) {
+        self.left = Some(if cfg!(loom) || !several_cpus() { 0 } else { BUDGET.get() });
+    }
+
+    /// What was waited for came while spinning (or not): the next one spins longer (or
+    /// shorter).
+    pub fn learn(&self) {
+        let budget = BUDGET.get();
+        match self.left {
+            None => {}
+            Some(0) => BUDGET.set((budget / 2).max(FEWEST)),
+            Some(_) => BUDGET.set((budget + 25).min(MOST)),
+        }
+    }
+}
+
+/// Up to `pauses` pauses until `done()`; none when there is one CPU. True if it came.
+pub fn patiently(pauses: usize, mut done: impl FnMut() -> bool) -> bool {
+    if cfg!(loom) || !several_cpus() {
+        return false;
+    }
+    for _ in 0..pauses {
+        if done() {
+            return true;
+        }
+        prim::pause();
+    }
+    false
+}

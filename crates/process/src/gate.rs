@@ -1,0 +1,91 @@
+//! The gate: a pipe at which a new child waits until its parent has handed over what the
+//! closure captured.
+//!
+//! One byte opens it. Its end without a byte, or the parent's death without a byte, means that
+//! the hand-over was cut short: then the child must not run. The parent's pidfd is watched
+//! beside the pipe because a pipe alone lies: where other threads fork (`start_unchecked`), a
+//! stranger may have inherited its writing end and keep it open for ever.
+
+use std::io::{PipeReader, PipeWriter, Read, Write, pipe};
+use std::os::fd::{AsFd, BorrowedFd};
+
+/// Before the fork: both ends, both close-on-exec.
+pub(crate) struct Gate {
+    reader: PipeReader,
+    writer: PipeWriter,
+}
+
+impl Gate {
+    pub(crate) fn closed() -> std::io::Result<Self> {
+        let (reader, writer) = pipe()?;
+        Ok(Gate { reader, writer })
+    }
+
+    /// The parent lets the child go. Dropping the gate instead sends it home.
+    pub(crate) fn open(mut self) {
+        // Our own reading end is still open, so this cannot raise SIGPIPE, also when the child
+        // is dead; and a byte fits into an empty pipe. Should it fail all the same, the drop
+        // below tells the child not to run.
+        let _ = self.writer.write_all(b"!");
+    }
+
+    /// The child waits. True: run. False: the parent gave up or died.
+    ///
+    /// *Blocks until* the parent opens or drops its gate. *If a peer dies*: the parent's death
+    /// ends the wait.
+    pub(crate) fn pass(self, parent: BorrowedFd<'_>) -> bool {
+        let Gate { mut reader, writer } = self;
+        drop(writer);
+        match crate::sys::either_readable(reader.as_fd(), parent) {
+            // Dead, and not a byte: with the pipe looked at first, an opened gate counts
+            // although its opener died.
+            Ok((false, _)) | Err(_) => false,
+            Ok((true, _)) => reader.read_exact(&mut [0]).is_ok(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn us() -> std::os::fd::OwnedFd {
+        crate::sys::pidfd_open(std::process::id()).unwrap()
+    }
+
+    #[test]
+    fn an_opened_gate_lets_pass() {
+        let gate = Gate::closed().unwrap();
+        let child = Gate {
+            reader: gate.reader.try_clone().unwrap(),
+            writer: gate.writer.try_clone().unwrap(),
+        };
+        gate.open();
+        assert!(child.pass(us().as_fd()));
+    }
+
+    #[test]
+    fn a_dropped_gate_does_not() {
+        let gate = Gate::closed().unwrap();
+        let child = Gate {
+            reader: gate.reader.try_clone().unwrap(),
+            writer: gate.writer.try_clone().unwrap(),
+        };
+        drop(gate);
+        assert!(!child.pass(us().as_fd()));
+    }
+
+    #[test]
+    fn a_dead_parent_does_not_although_somebody_holds_the_pipe() {
+        let gate = Gate::closed().unwrap();
+        let child = Gate {
+            reader: gate.reader.try_clone().unwrap(),
+            writer: gate.writer.try_clone().unwrap(),
+        };
+        let mut parent = std::process::Command::new("true").spawn().unwrap();
+        let pidfd = crate::sys::pidfd_open(parent.id()).unwrap();
+        assert!(!child.pass(pidfd.as_fd()));
+        parent.wait().unwrap();
+        drop(gate);
+    }
+}

@@ -1,0 +1,129 @@
+//! What a process knows about itself and its children: one record per process, in process-local
+//! state that a forked child can use at once.
+//!
+//! Every look goes through [`house`], which first compares the pid: in a child that was forked
+//! by somebody else's code the record is still the parent's copy, and is emptied before anyone
+//! sees it. So the list of children never grows from generation to generation, and nobody
+//! collects or signals a sibling as if it were a child.
+
+use crate::current::{AuthKey, Me, Parent};
+use crate::process::Child;
+use multiproc_segment::local::Local;
+use std::sync::Arc;
+
+pub(crate) type Hook = Box<dyn FnOnce() + Send>;
+
+pub(crate) struct House {
+    /// Whose record this is. 0: nobody has looked yet.
+    pid: u32,
+    me: Option<Arc<Me>>,
+    pub(crate) authkey: Option<AuthKey>,
+    /// Children that have not been collected.
+    pub(crate) children: Vec<Arc<Child>>,
+    /// How many children this process has started: the next one's number, less one.
+    started: u32,
+    /// Exit hooks, in the order of registration.
+    pub(crate) hooks: Vec<Hook>,
+    /// Whether the C library calls us at exit. Inherited by fork, as its list is.
+    pub(crate) at_exit: bool,
+}
+
+static HOUSE: Local<House> = Local::new(House {
+    pid: 0,
+    me: None,
+    authkey: None,
+    children: Vec::new(),
+    started: 0,
+    hooks: Vec::new(),
+    at_exit: false,
+});
+
+/// Runs `f` on this process's record. `f` runs under a lock that fork waits for: never user
+/// code in it.
+pub(crate) fn house<R>(f: impl FnOnce(&mut House) -> R) -> R {
+    HOUSE.with(|house| {
+        let pid = std::process::id();
+        if house.pid != pid {
+            // Another's code forked. It said nothing of a name or a parent, so there is none.
+            let me = house.me.take().map(|me| {
+                Arc::new(Me {
+                    parent: None,
+                    ..Me::clone(&me)
+                })
+            });
+            house.settle_in(pid, me.unwrap_or_default());
+        }
+        f(house)
+    })
+}
+
+/// Whether the record is this process's own, without making it so.
+pub(crate) fn at_home() -> bool {
+    HOUSE.with(|house| house.pid == std::process::id())
+}
+
+/// The first act of a child of ours.
+pub(crate) fn move_in(me: Me) {
+    HOUSE.with(|house| house.settle_in(std::process::id(), Arc::new(me)));
+}
+
+impl House {
+    fn settle_in(&mut self, pid: u32, me: Arc<Me>) {
+        self.pid = pid;
+        self.me = Some(me);
+        self.started = 0;
+        // These drop descriptors only; the handles that the parent's code still holds keep
+        // theirs.
+        self.children = Vec::new();
+        // The hooks are the parent's, and so is what they captured: neither run nor dropped
+        // here.
+        std::mem::forget(std::mem::take(&mut self.hooks));
+    }
+
+    pub(crate) fn me(&mut self) -> Arc<Me> {
+        Arc::clone(self.me.get_or_insert_default())
+    }
+
+    /// This process's key; made at first use, inherited by children.
+    pub(crate) fn authkey(&mut self) -> std::io::Result<AuthKey> {
+        if let Some(key) = &self.authkey {
+            return Ok(key.clone());
+        }
+        let key = AuthKey::random()?;
+        self.authkey = Some(key.clone());
+        Ok(key)
+    }
+
+    /// Names the next child, as Python does: `Process-1`, and its children `Process-1:1`.
+    pub(crate) fn next_child(&mut self, parent: Parent, name: Option<String>, daemon: bool) -> Me {
+        self.started = self.started.saturating_add(1);
+        let me = self.me();
+        let number = match me.number.as_str() {
+            "" => self.started.to_string(),
+            above => format!("{above}:{}", self.started),
+        };
+        Me {
+            name: name.unwrap_or_else(|| format!("Process-{number}")),
+            number,
+            daemon,
+            parent: Some(parent),
+        }
+    }
+
+    /// Collects the children that have ended. One system call while none has.
+    pub(crate) fn sweep(&mut self) {
+        if !self.children.is_empty() && crate::sys::any_ended() {
+            self.sweep_each();
+        }
+    }
+
+    /// The same, and also strikes those that somebody else has collected.
+    pub(crate) fn sweep_each(&mut self) {
+        self.children.retain(|child| child.still_runs());
+    }
+
+    pub(crate) fn forget_child(&mut self, child: &Child) {
+        self.children
+            .retain(|other| !std::ptr::eq(Arc::as_ptr(other), child));
+    }
+}

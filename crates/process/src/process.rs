@@ -1,0 +1,419 @@
+//! The handle of a child: look at it, wait for it, end it.
+
+use crate::exit::Exit;
+use crate::house::house;
+use crate::start::Builder;
+use crate::sys;
+use multiproc_core::deadline::Deadline;
+use multiproc_core::fd::wait_readable;
+use std::borrow::Borrow;
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+/// One child, shared by its handles and by the list of children of the process that started it.
+pub(crate) struct Child {
+    pub(crate) pid: u32,
+    pub(crate) name: String,
+    pub(crate) daemon: bool,
+    /// Who started it; in any other process the handle is somebody else's.
+    pub(crate) parent: u32,
+    pub(crate) pidfd: OwnedFd,
+    pub(crate) end: End,
+}
+
+/// How a child ended, once that is known. Written under the house lock, once; read anywhere.
+#[derive(Default)]
+pub(crate) struct End(AtomicU64);
+
+const CODE: u64 = 1 << 32;
+const SIGNAL: u64 = 2 << 32;
+const LOST: u64 = 3 << 32;
+
+impl End {
+    // Relaxed: the word is all there is; nothing else is published with it.
+    fn get(&self) -> Option<Result<Exit, Lost>> {
+        let word = self.0.load(Relaxed);
+        let number = word as u32 as i32;
+        match word & (3 << 32) {
+            CODE => Some(Ok(Exit::Code(number))),
+            SIGNAL => Some(Ok(Exit::Signal(number))),
+            LOST => Some(Err(Lost)),
+            _ => None,
+        }
+    }
+
+    fn set(&self, end: Result<Exit, Lost>) {
+        let word = match end {
+            Ok(Exit::Code(n)) => CODE | u64::from(n as u32),
+            Ok(Exit::Signal(n)) => SIGNAL | u64::from(n as u32),
+            Err(Lost) => LOST,
+        };
+        self.0.store(word, Relaxed);
+    }
+}
+
+/// Somebody else collected the child's exit.
+struct Lost;
+
+impl Child {
+    /// Collects the child if it has ended. Under the house lock, so that no two threads ask the
+    /// kernel at once.
+    fn collect(&self) -> io::Result<Option<Result<Exit, Lost>>> {
+        if let Some(end) = self.end.get() {
+            return Ok(Some(end));
+        }
+        let end = match sys::reap(self.pidfd.as_fd()) {
+            Ok(None) => return Ok(None),
+            Ok(Some(exit)) => Ok(exit),
+            Err(error) if error.raw_os_error() == Some(libc::ECHILD) => Err(Lost),
+            Err(error) => return Err(error),
+        };
+        self.end.set(match end {
+            Ok(exit) => Ok(exit),
+            Err(Lost) => Err(Lost),
+        });
+        Ok(Some(end))
+    }
+
+    pub(crate) fn still_runs(&self) -> bool {
+        matches!(self.collect(), Ok(None))
+    }
+
+    pub(crate) fn signal(&self, signal: libc::c_int) -> io::Result<()> {
+        match sys::pidfd_signal(self.pidfd.as_fd(), signal) {
+            // It has ended, which is what the signal was for.
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+            done => done,
+        }
+    }
+
+    /// Waits for its end, without collecting it.
+    pub(crate) fn ended_by(&self, deadline: Deadline) -> io::Result<bool> {
+        wait_readable(self.pidfd.as_fd(), deadline)
+    }
+}
+
+/// A child process that has been started.
+///
+/// A handle may be cloned and dropped at will: dropping one neither waits for the child nor
+/// ends it. The child is collected (its entry in the process table freed) by the next start,
+/// join, [`active_children`] or exit.
+///
+/// The handle works in the process that started the child. A copy that came into another
+/// process by fork can still tell [`pid`](Process::pid), [`name`](Process::name) and
+/// [`is_alive`](Process::is_alive); what only a parent can do is an error there.
+///
+/// Python lets one call things in the wrong order and raises an error. Here they cannot be
+/// written: a `Process` exists only once it runs, and daemon is settled before that.
+///
+/// ```compile_fail
+/// # use multiproc_process::Process;
+/// let child = Process::builder().name("not started");
+/// child.join(); // no such method: it has not been started
+/// ```
+///
+/// ```compile_fail
+/// # use multiproc_process::Process;
+/// fn late(child: Process) {
+///     child.daemon(true); // no such method: it has been started
+/// }
+/// ```
+#[derive(Clone)]
+pub struct Process {
+    pub(crate) child: Arc<Child>,
+}
+
+impl Process {
+    /// A name, or daemon: for what goes beyond [`Process::start`].
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+
+    /// The child's process id.
+    #[doc(alias = "ident")]
+    pub fn pid(&self) -> u32 {
+        self.child.pid
+    }
+
+    /// The name it was started under.
+    pub fn name(&self) -> &str {
+        &self.child.name
+    }
+
+    /// Whether it was started as a daemon.
+    #[doc(alias = "daemon")]
+    pub fn is_daemon(&self) -> bool {
+        self.child.daemon
+    }
+
+    /// Whether it still runs. Never blocks, and may be asked in any process. Once false, it
+    /// stays false.
+    pub fn is_alive(&self) -> bool {
+        self.child.end.get().is_none() && matches!(self.child.ended_by(Deadline::NOW), Ok(false))
+    }
+
+    /// How it ended, as Python's number (`-n` after signal `n`); `None` while it runs, or where
+    /// nobody can tell any more. Never blocks. [`try_join`](Process::try_join) tells more.
+    #[doc(alias = "exitcode")]
+    pub fn exit_code(&self) -> Option<i32> {
+        self.try_join().ok().flatten().map(Exit::code)
+    }
+
+    /// How it ended, or `None` while it runs. Never blocks.
+    pub fn try_join(&self) -> Result<Option<Exit>, JoinError> {
+        self.wait(Deadline::NOW)
+    }
+
+    /// Waits for its end.
+    ///
+    /// *Blocks until* the child has ended; a signal that this process handles meanwhile does
+    /// not cut the wait short. *Wakes when* the kernel reports the child's end. *If a peer
+    /// dies*: the child's death, however it came, is what this waits for; another process's
+    /// does not matter.
+    pub fn join(&self) -> Result<Exit, JoinError> {
+        loop {
+            // With no deadline `None` does not come; should it, looking again is right.
+            if let Some(exit) = self.wait(Deadline::NEVER)? {
+                return Ok(exit);
+            }
+        }
+    }
+
+    /// Waits for its end, but no longer than `timeout`.
+    ///
+    /// *Blocks until* the child has ended or the time is up. *Wakes when* the kernel reports
+    /// the child's end. *If a peer dies*: as [`join`](Process::join).
+    #[must_use = "the child may still run"]
+    pub fn join_timeout(&self, timeout: Duration) -> Result<Exit, JoinTimeoutError> {
+        match self.wait(Deadline::after(timeout)) {
+            Ok(Some(exit)) => Ok(exit),
+            Ok(None) => Err(JoinTimeoutError::Timeout),
+            Err(JoinError::NotParent) => Err(JoinTimeoutError::NotParent),
+            Err(JoinError::Collected) => Err(JoinTimeoutError::Collected),
+            Err(JoinError::System(error)) => Err(JoinTimeoutError::System(error)),
+        }
+    }
+
+    /// Asks it to end: SIGTERM, which by default ends it at once, without its exit hooks or
+    /// destructors. No error if it has ended.
+    pub fn terminate(&self) -> Result<(), SignalError> {
+        self.signal(libc::SIGTERM)
+    }
+
+    /// Ends it: SIGKILL, which it can neither handle nor ignore. No error if it has ended.
+    pub fn kill(&self) -> Result<(), SignalError> {
+        self.signal(libc::SIGKILL)
+    }
+
+    /// Interrupts it: SIGINT, as Ctrl-C does. No error if it has ended.
+    pub fn interrupt(&self) -> Result<(), SignalError> {
+        self.signal(libc::SIGINT)
+    }
+
+    /// A descriptor that is readable once the child has ended, for `poll` and the like. It
+    /// stays so.
+    pub fn sentinel(&self) -> BorrowedFd<'_> {
+        self.child.pidfd.as_fd()
+    }
+
+    fn signal(&self, signal: libc::c_int) -> Result<(), SignalError> {
+        if !self.is_mine() {
+            return Err(SignalError::NotParent);
+        }
+        self.child.signal(signal).map_err(SignalError::System)
+    }
+
+    fn is_mine(&self) -> bool {
+        self.child.parent == std::process::id()
+    }
+
+    fn wait(&self, deadline: Deadline) -> Result<Option<Exit>, JoinError> {
+        if !self.is_mine() {
+            return Err(JoinError::NotParent);
+        }
+        loop {
+            let seen = house(|house| {
+                let seen = self.child.collect();
+                if !matches!(seen, Ok(None)) {
+                    house.forget_child(&self.child);
+                    // While we are at it: those whose handles were dropped.
+                    house.sweep();
+                }
+                seen
+            });
+            match seen.map_err(JoinError::System)? {
+                Some(Ok(exit)) => return Ok(Some(exit)),
+                Some(Err(Lost)) => return Err(JoinError::Collected),
+                None if deadline.passed() => return Ok(None),
+                None => {}
+            }
+            // Readable yet not collected happens while a debugger has the child: look again.
+            self.child.ended_by(deadline).map_err(JoinError::System)?;
+        }
+    }
+}
+
+impl AsFd for Process {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.sentinel()
+    }
+}
+
+impl fmt::Debug for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match self.child.end.get() {
+            Some(Ok(Exit::Code(n))) => format!("exit code {n}"),
+            Some(Ok(Exit::Signal(n))) => format!("signal {n}"),
+            Some(Err(Lost)) => "collected elsewhere".to_owned(),
+            None if self.is_alive() => "running".to_owned(),
+            None => "ended".to_owned(),
+        };
+        f.debug_struct("Process")
+            .field("name", &self.child.name)
+            .field("pid", &self.child.pid)
+            .field("daemon", &self.child.daemon)
+            .field("parent", &self.child.parent)
+            .field("state", &format_args!("{state}"))
+            .finish()
+    }
+}
+
+/// The children of this process that still run. Collects those that have ended.
+///
+/// ```standalone_crate
+/// use multiproc_process::{Process, active_children};
+///
+/// let (start, wait) = std::io::pipe()?;
+/// let child = Process::start(move || drop(start))?;
+/// child.join()?.ok()?;
+/// assert!(active_children().is_empty());
+/// # drop(wait);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn active_children() -> Vec<Process> {
+    house(|house| {
+        house.sweep_each();
+        house
+            .children
+            .iter()
+            .map(|child| Process {
+                child: Arc::clone(child),
+            })
+            .collect()
+    })
+}
+
+/// Waits for all of them, then reports the first (in the order given) that did not end with
+/// success.
+///
+/// *Blocks until* every one has ended. *Wakes when* the kernel reports an end. *If a peer
+/// dies*: a killed child is one that did not end with success; the wait for the others goes on.
+pub fn join_all<I>(children: I) -> Result<(), JoinAllError>
+where
+    I: IntoIterator,
+    I::Item: Borrow<Process>,
+{
+    let mut first = Ok(());
+    for child in children {
+        let child: &Process = child.borrow();
+        let result = match child.join() {
+            Ok(exit) if exit.success() => Ok(()),
+            Ok(exit) => Err(JoinAllError::Failed {
+                name: child.name().to_owned(),
+                pid: child.pid(),
+                exit,
+            }),
+            Err(source) => Err(JoinAllError::Join {
+                name: child.name().to_owned(),
+                pid: child.pid(),
+                source,
+            }),
+        };
+        if first.is_ok() {
+            first = result;
+        }
+    }
+    first
+}
+
+/// Why there was nothing to wait for.
+#[non_exhaustive]
+#[derive(Debug, thiserror::Error)]
+pub enum JoinError {
+    /// This handle came here by fork: only the process that started the child can wait for it.
+    #[error("only the process that started a child can join it")]
+    NotParent,
+    /// Other code of this process waited for all children (or ignores SIGCHLD), so the exit
+    /// code is gone.
+    #[error(
+        "the child has ended, but other code of this process has already collected its exit code"
+    )]
+    Collected,
+    /// The system refused.
+    #[error("waiting for the child failed")]
+    System(#[source] io::Error),
+}
+
+/// Why [`Process::join_timeout`] has no exit to show.
+#[non_exhaustive]
+#[derive(Debug, thiserror::Error)]
+pub enum JoinTimeoutError {
+    /// It still ran when the time was up.
+    #[error("the process still ran when the time was up")]
+    Timeout,
+    /// This handle came here by fork: only the process that started the child can wait for it.
+    #[error("only the process that started a child can join it")]
+    NotParent,
+    /// Other code of this process waited for all children (or ignores SIGCHLD), so the exit
+    /// code is gone.
+    #[error(
+        "the child has ended, but other code of this process has already collected its exit code"
+    )]
+    Collected,
+    /// The system refused.
+    #[error("waiting for the child failed")]
+    System(#[source] io::Error),
+}
+
+/// Why [`join_all`] is not content. All children have ended, as far as they could be waited
+/// for.
+#[non_exhaustive]
+#[derive(Debug, thiserror::Error)]
+pub enum JoinAllError {
+    /// This one ended, but not with success.
+    #[error("{name} (pid {pid}) {exit}")]
+    Failed {
+        /// Its name.
+        name: String,
+        /// Its process id.
+        pid: u32,
+        /// How it ended.
+        exit: Exit,
+    },
+    /// This one could not be waited for.
+    #[error("cannot join {name} (pid {pid})")]
+    Join {
+        /// Its name.
+        name: String,
+        /// Its process id.
+        pid: u32,
+        /// Why not.
+        source: JoinError,
+    },
+}
+
+/// Why a signal was not sent.
+#[non_exhaustive]
+#[derive(Debug, thiserror::Error)]
+pub enum SignalError {
+    /// This handle came here by fork: only the process that started the child ends it.
+    #[error("only the process that started a child can terminate it")]
+    NotParent,
+    /// The system refused; the child may have changed its user.
+    #[error("sending the signal failed")]
+    System(#[source] io::Error),
+}

@@ -1,0 +1,201 @@
+//! The system calls of this crate, each behind a safe function: every `unsafe` block but the
+//! test runner's stands here.
+
+use crate::exit::Exit;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+
+/// Which of the two processes came out of [`fork_here`].
+pub(crate) enum Split {
+    /// The one that forked, with the child's pid.
+    Parent(u32),
+    /// The copy.
+    Child,
+}
+
+/// Forks.
+///
+/// # Safety
+///
+/// One thread runs in this process; or else the child touches nothing that another thread may
+/// be changing now.
+pub(crate) unsafe fn fork_here() -> io::Result<Split> {
+    // SAFETY: the caller's promise: no lock, allocation or half-written structure of another
+    // thread is in use in the copy. Other processes share only pages that are meant to be; if
+    // one of them dies or scribbles right here, this call reads none of it.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(Split::Child),
+        pid => Ok(Split::Parent(pid.unsigned_abs())),
+    }
+}
+
+/// A descriptor for the process `pid`, close-on-exec as the kernel makes them all.
+pub(crate) fn pidfd_open(pid: u32) -> io::Result<OwnedFd> {
+    // SAFETY: takes two numbers and no memory. A pid that is gone or was never there is an
+    // error code.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid as libc::pid_t, 0) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just made this descriptor for us, so nobody else owns it. If the
+    // process it names dies, the descriptor stays valid and says so.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as libc::c_int) })
+}
+
+/// Sends `signal` to exactly the process that `pidfd` names, whatever its pid means by now.
+pub(crate) fn pidfd_signal(pidfd: BorrowedFd<'_>, signal: libc::c_int) -> io::Result<()> {
+    let none: *const libc::siginfo_t = std::ptr::null();
+    // SAFETY: a null siginfo asks the kernel to fill one in; the rest are numbers. If the
+    // process is dead, this is ESRCH.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_raw_fd(),
+            signal,
+            none,
+            0,
+        )
+    };
+    if done < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
+
+/// Collects the exit of the child behind `pidfd` if it has ended; never blocks. `ECHILD`:
+/// somebody else collected it.
+pub(crate) fn reap(pidfd: BorrowedFd<'_>) -> io::Result<Option<Exit>> {
+    wait(
+        libc::P_PIDFD,
+        pidfd.as_raw_fd() as libc::id_t,
+        libc::WEXITED | libc::WNOHANG,
+    )
+}
+
+/// Blocks until the child `pid` has ended, and collects it.
+pub(crate) fn reap_pid(pid: u32) {
+    // An error means that it is not ours to collect; then there is nothing left to do.
+    let _ = wait(libc::P_PID, pid, libc::WEXITED);
+}
+
+/// Whether any child, ours or foreign, waits to be collected. One call instead of one per
+/// child.
+pub(crate) fn any_ended() -> bool {
+    // An error (there is no child at all) is a reason to look as well: whoever asks believes
+    // that there is one.
+    !matches!(
+        wait(
+            libc::P_ALL,
+            0,
+            libc::WEXITED | libc::WNOHANG | libc::WNOWAIT
+        ),
+        Ok(None)
+    )
+}
+
+fn wait(kind: libc::idtype_t, id: libc::id_t, options: libc::c_int) -> io::Result<Option<Exit>> {
+    loop {
+        // SAFETY: `siginfo_t` is plain integers, for which zeroes are a value.
+        let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+        // SAFETY: `info` is ours and alive for the call; the kernel alone writes to it.
+        if unsafe { libc::waitid(kind, id, &mut info, options) } == -1 {
+            let error = io::Error::last_os_error();
+            if error.kind() == io::ErrorKind::Interrupted {
+                continue;
+            }
+            return Err(error);
+        }
+        // SAFETY: after a successful waitid these fields are what the kernel filled in (or
+        // zero: nobody has ended).
+        let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
+        return Ok((pid != 0).then_some(match info.si_code {
+            libc::CLD_EXITED => Exit::Code(status),
+            _ => Exit::Signal(status),
+        }));
+    }
+}
+
+/// Has the kernel send us SIGKILL when the thread that forked us ends.
+pub(crate) fn die_with_parent() -> io::Result<()> {
+    // SAFETY: numbers only. Whether the parent has died before this call is the caller's to
+    // check afterwards.
+    if unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) } == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// Blocks until one of the two is readable (or at its end).
+pub(crate) fn either_readable(a: BorrowedFd<'_>, b: BorrowedFd<'_>) -> io::Result<(bool, bool)> {
+    let entry = |fd: BorrowedFd<'_>| libc::pollfd {
+        fd: fd.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    let mut both = [entry(a), entry(b)];
+    loop {
+        // SAFETY: `both` is an array of two, alive for the call. The descriptors are borrowed,
+        // hence open.
+        if unsafe { libc::poll(both.as_mut_ptr(), 2, -1) } >= 0 {
+            return Ok((both[0].revents != 0, both[1].revents != 0));
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+}
+
+/// Fills `bytes` from the kernel's random source.
+pub(crate) fn random(bytes: &mut [u8]) -> io::Result<()> {
+    let mut filled = 0;
+    while filled < bytes.len() {
+        let rest = &mut bytes[filled..];
+        // SAFETY: `rest` is ours, and the kernel writes at most its length.
+        let n = unsafe { libc::getrandom(rest.as_mut_ptr().cast(), rest.len(), 0) };
+        if n < 0 {
+            let error = io::Error::last_os_error();
+            if error.kind() != io::ErrorKind::Interrupted {
+                return Err(error);
+            }
+        } else {
+            filled += n.unsigned_abs();
+        }
+    }
+    Ok(())
+}
+
+/// Points descriptor 0 at `/dev/null`. Where there is none, stdin stays: a child that reads it
+/// is then as before.
+pub(crate) fn stdin_from_null() {
+    if let Ok(null) = File::open("/dev/null") {
+        if null.as_raw_fd() == 0 {
+            // Stdin was closed, so this is it already: keep it.
+            let _ = null.into_raw_fd();
+        } else {
+            let _ = nix::unistd::dup2_stdin(null);
+        }
+    }
+}
+
+/// Writes out what C's stdio still holds.
+pub(crate) fn flush_c() {
+    // SAFETY: a null stream means all of them. Another process cannot reach our stdio.
+    unsafe { libc::fflush(std::ptr::null_mut()) };
+}
+
+/// Ends this process now: no destructors, no exit handlers, no flushing.
+pub(crate) fn leave(code: i32) -> ! {
+    // SAFETY: always allowed. What others share with us stays consistent, as they must survive
+    // our death anywhere.
+    unsafe { libc::_exit(code) }
+}
+
+/// Has `f` called when this process ends by `exit` or by returning from `main`.
+pub(crate) fn at_normal_exit(f: extern "C" fn()) -> bool {
+    // SAFETY: `f` is a function of this program, takes nothing, and does not unwind.
+    unsafe { libc::atexit(f) == 0 }
+}

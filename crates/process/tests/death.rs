@@ -1,0 +1,262 @@
+//! Who ends with whom: exits in good order, and kills.
+
+use multiproc_core::{deadline::Deadline, fd::wait_readable, step};
+use multiproc_process::{Exit, Fork, Process, active_children, fork, test};
+use std::io::{PipeReader, PipeWriter, Read, Write, pipe};
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+test::main! {
+    a_child_terminates_its_daemons_and_joins_the_others,
+    normal_exit_terminates_daemons_and_joins_the_others,
+    a_daemon_that_ignores_sigterm_does_not_hold_up_exit,
+    daemons_die_with_a_killed_parent,
+    a_daemon_dies_although_its_parent_died_at_once,
+    others_outlive_a_killed_parent,
+    killing_a_child_wakes_its_join,
+    a_foreign_fork_leaves_our_children_alone,
+    a_hundred_killed_parents_leave_no_daemon,
+}
+
+fn for_ever() -> ! {
+    loop {
+        std::thread::park();
+    }
+}
+
+/// What arrives until every writer has gone; an error after ten seconds.
+fn all_of(mut reader: PipeReader) -> Result<String, Box<dyn std::error::Error>> {
+    let mut text = Vec::new();
+    let watchdog = Deadline::after(Duration::from_secs(10));
+    let mut buffer = [0; 256];
+    loop {
+        if !wait_readable(reader.as_fd(), watchdog)? {
+            return Err(format!(
+                "somebody still holds the pipe, after {:?}",
+                String::from_utf8_lossy(&text)
+            )
+            .into());
+        }
+        match reader.read(&mut buffer)? {
+            0 => return Ok(String::from_utf8(text)?),
+            n => text.extend_from_slice(&buffer[..n]),
+        }
+    }
+}
+
+/// A process with a daemon and another child, which tell when they run.
+fn family(mut out: &PipeWriter) {
+    let (ready, started) = pipe().unwrap();
+    Process::builder()
+        .daemon(true)
+        .start(move || {
+            let _ = (&started).write_all(b"!");
+            for_ever()
+        })
+        .unwrap();
+    (&ready).read_exact(&mut [0]).unwrap();
+    Process::start(|| {
+        let mut out = out;
+        std::thread::sleep(Duration::from_millis(100));
+        let _ = out.write_all(b"joined ");
+    })
+    .unwrap();
+    let _ = out.write_all(b"leaving ");
+}
+
+/// X22
+fn a_child_terminates_its_daemons_and_joins_the_others() -> Outcome {
+    let (reader, writer) = pipe()?;
+    let child = Process::start(move || {
+        let last = writer.try_clone().unwrap();
+        family(&writer);
+        multiproc_process::at_exit(move || (&last).write_all(b"left").unwrap());
+    })?;
+    // The end of the pipe: the daemon, who inherited it, has ended too.
+    assert_eq!(all_of(reader)?, "leaving joined left");
+    child.join()?.ok()?;
+    Ok(())
+}
+
+/// X22
+fn normal_exit_terminates_daemons_and_joins_the_others() -> Outcome {
+    let (reader, writer) = pipe()?;
+    match fork()? {
+        Fork::Child => {
+            let last = writer.try_clone()?;
+            family(&writer);
+            multiproc_process::at_exit(move || (&last).write_all(b"left").unwrap());
+            std::process::exit(7)
+        }
+        Fork::Parent(child) => {
+            drop(writer);
+            assert_eq!(all_of(reader)?, "leaving joined left");
+            assert_eq!(child.join()?, Exit::Code(7));
+        }
+    }
+    Ok(())
+}
+
+fn a_daemon_that_ignores_sigterm_does_not_hold_up_exit() -> Outcome {
+    let (reader, writer) = pipe()?;
+    let begun = Instant::now();
+    let child = Process::start(move || {
+        let (ready, started) = pipe().unwrap();
+        Process::builder()
+            .daemon(true)
+            .start(move || {
+                // SAFETY: ignoring a signal touches no memory.
+                unsafe { libc::signal(libc::SIGTERM, libc::SIG_IGN) };
+                drop(started);
+                for_ever()
+            })
+            .unwrap();
+        let _ = (&ready).read(&mut [0]);
+        drop(writer);
+    })?;
+    all_of(reader)?;
+    child.join()?.ok()?;
+    assert!(
+        begun.elapsed() >= Duration::from_millis(999),
+        "it had its time to end by itself"
+    );
+    Ok(())
+}
+
+/// F18
+fn daemons_die_with_a_killed_parent() -> Outcome {
+    let (reader, writer) = pipe()?;
+    let (ready, started) = pipe()?;
+    let parent = Process::start(move || {
+        let children = Process::builder()
+            .daemon(true)
+            .start_each(0..3, |_| {
+                let _writer = &writer;
+                let _ = (&started).write_all(b"!");
+                for_ever()
+            })
+            .unwrap();
+        assert_eq!(children.len(), 3);
+        for_ever()
+    })?;
+    (&ready).read_exact(&mut [0; 3])?;
+    parent.kill()?;
+    assert_eq!(parent.join()?, Exit::Signal(9));
+    all_of(reader)?;
+    Ok(())
+}
+
+/// When the parent drops this, it will die as soon as it has opened the gate.
+struct DieAfterTheGate(u32);
+
+impl Drop for DieAfterTheGate {
+    fn drop(&mut self) {
+        if std::process::id() == self.0 {
+            // 0 is the step before the gate.
+            step::arm(1);
+        }
+    }
+}
+
+/// F18
+fn a_daemon_dies_although_its_parent_died_at_once() -> Outcome {
+    for _ in 0..50 {
+        let (reader, writer) = pipe()?;
+        let parent = Process::start(move || {
+            let bomb = DieAfterTheGate(std::process::id());
+            let _daemon = Process::builder().daemon(true).start(move || {
+                let _bomb = &bomb;
+                for_ever()
+            });
+            drop(writer);
+        })?;
+        assert_eq!(parent.join()?, Exit::Signal(9));
+        assert_eq!(all_of(reader)?, "");
+    }
+    Ok(())
+}
+
+/// X22
+fn others_outlive_a_killed_parent() -> Outcome {
+    let (reader, writer) = pipe()?;
+    let (waits, go) = pipe()?;
+    let parent = Process::start(move || {
+        let bomb = DieAfterTheGate(std::process::id());
+        let _child = Process::start(move || {
+            let _bomb = &bomb;
+            let above = multiproc_process::parent().unwrap();
+            above.join().unwrap();
+            assert!(!above.is_alive());
+            (&waits).read_exact(&mut [0]).unwrap();
+            (&writer).write_all(b"still here").unwrap();
+        });
+    })?;
+    assert_eq!(parent.join()?, Exit::Signal(9));
+    (&go).write_all(b"!")?;
+    assert_eq!(all_of(reader)?, "still here");
+    Ok(())
+}
+
+fn killing_a_child_wakes_its_join() -> Outcome {
+    let child = Process::start(|| for_ever())?;
+    let killer = {
+        let pid = nix::unistd::Pid::from_raw(child.pid().try_into()?);
+        Process::start(move || {
+            std::thread::sleep(Duration::from_millis(50));
+            nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL)
+        })?
+    };
+    assert_eq!(child.join()?, Exit::Signal(9));
+    killer.join()?.ok()?;
+    assert!(!child.is_alive());
+    Ok(())
+}
+
+fn a_foreign_fork_leaves_our_children_alone() -> Outcome {
+    let (waits, go) = pipe()?;
+    let child = Process::builder().daemon(true).start(|| {
+        let _ = (&waits).read_exact(&mut [0]);
+    })?;
+    // SAFETY: one thread runs here.
+    match unsafe { nix::unistd::fork() }? {
+        nix::unistd::ForkResult::Child => {
+            // Code of somebody else that ends normally: it must not terminate the daemon, and
+            // may have children of its own.
+            assert!(active_children().is_empty());
+            let own = Process::start(|| 2)?;
+            std::process::exit(own.join()?.code());
+        }
+        nix::unistd::ForkResult::Parent { child: foreign } => {
+            let status = nix::sys::wait::waitpid(foreign, None)?;
+            assert_eq!(status, nix::sys::wait::WaitStatus::Exited(foreign, 2));
+        }
+    }
+    assert!(child.is_alive());
+    (&go).write_all(b"!")?;
+    child.join()?.ok()?;
+    Ok(())
+}
+
+/// F18
+fn a_hundred_killed_parents_leave_no_daemon() -> Outcome {
+    for round in 0..100_u64 {
+        let (reader, writer) = pipe()?;
+        let parent = Process::start(move || {
+            loop {
+                let daemon = Process::builder().daemon(true).start(|| {
+                    let _writer = &writer;
+                    for_ever()
+                });
+                drop(daemon);
+            }
+        })?;
+        std::thread::sleep(Duration::from_micros(round * 131 % 3_000));
+        parent.kill()?;
+        assert_eq!(parent.join()?, Exit::Signal(9));
+        // The runner looks for what is left; the pipe says it sooner.
+        all_of(reader)?;
+    }
+    Ok(())
+}

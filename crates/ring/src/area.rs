@@ -1,0 +1,68 @@
+//! The ring's bytes in a segment.
+
+use crate::error::PutError;
+use crate::flow::Memory;
+use multiproc_segment::{AllocateError, Segment};
+use std::sync::atomic::AtomicU64;
+
+/// The bytes behind a ring: `reserve` of them from `base`, in `segment`.
+#[derive(Clone, Copy)]
+pub(crate) struct Area<'a> {
+    pub(crate) segment: &'a Segment,
+    pub(crate) base: *mut u8,
+    /// Where `base` lies in the segment's body.
+    pub(crate) offset: usize,
+    pub(crate) reserve: usize,
+}
+
+impl Memory for Area<'_> {
+    #[inline]
+    fn word(&self, at: usize) -> &AtomicU64 {
+        debug_assert!(at.is_multiple_of(8) && at + 8 <= self.reserve);
+        // SAFETY: every caller checked `at` against the reserve, which is our own number;
+        // `base` is 8-aligned. A peer may write any bits: `AtomicU64` accepts them all, and
+        // what is read is checked. Beyond the window the file is sparse, and a read there
+        // allocates a page of zeroes.
+        unsafe { &*self.base.add(at).cast::<AtomicU64>() }
+    }
+
+    #[inline]
+    unsafe fn write(&self, at: usize, bytes: &[u8]) {
+        debug_assert!(at + bytes.len() <= self.reserve);
+        // SAFETY: in range by the contract. Nobody else writes there: we hold the put lock
+        // and the range lies beyond the frontier. A peer that breaks the protocol can
+        // make the bytes anything, and they are checked after they were copied out.
+        unsafe {
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.base.add(at), bytes.len());
+        }
+    }
+
+    fn grow(&self, from: usize, to: usize) -> Result<(), PutError> {
+        self.segment
+            .allocate(self.offset + from, to - from)
+            .map_err(|e| match e {
+                AllocateError::NoSpace { bytes } => PutError::NoMemory { bytes },
+                _ => PutError::NoMemory { bytes: to - from },
+            })
+    }
+
+    fn reserve(&self) -> usize {
+        self.reserve
+    }
+}
+
+impl Area<'_> {
+    /// Copies `len` bytes from the offset to `to`.
+    ///
+    /// # Safety
+    ///
+    /// The range is inside the reserve; `to` has room for `len` bytes.
+    #[inline]
+    pub(crate) unsafe fn read(&self, at: usize, len: usize, to: *mut u8) {
+        debug_assert!(at + len <= self.reserve);
+        // SAFETY: by the contract. The bytes are as the writer committed them; a peer that
+        // breaks the protocol can change them under the copy: then the copy holds
+        // something else, and decoding works on the copy alone.
+        unsafe { std::ptr::copy_nonoverlapping(self.base.add(at), to, len) }
+    }
+}

@@ -1,0 +1,743 @@
+//! The protocol: put, get, wait, repair. Over any [`Memory`], so that loom can run it.
+//!
+//! Ordering pairs here: `record` (COMMIT and who reads a header), `room` (RELEASE and who
+//! reuses the memory), `finished` (the last task done and who joins). The locks' own pair
+//! is `lock`, the bells' is `bell`.
+
+use crate::error::{GetError, PutError};
+use crate::place::{Place, View};
+use crate::record::{self, Header, Position, UNIT};
+use crate::state::State;
+use multiproc_core::deadline::Deadline;
+use multiproc_core::prim::{AtomicU32, AtomicU64, Ordering::*, fence};
+use multiproc_core::robust::{RobustGuard, RobustLock};
+use multiproc_core::step;
+use multiproc_core::wait::{self, Slept, Spin};
+
+/// Records below this stay in the fast caches; above it a writer first hopes for the
+/// reader.
+const HOT: usize = 1 << 20;
+
+/// The bytes behind a ring.
+pub trait Memory {
+    /// The header at this offset, a multiple of 8 below the reserve.
+    fn word(&self, at: usize) -> &AtomicU64;
+
+    /// Copies `bytes` to the offset.
+    ///
+    /// # Safety
+    ///
+    /// `at + bytes.len()` is inside the reserve and allocated, and the caller holds the
+    /// put lock with this range beyond the frontier's header.
+    unsafe fn write(&self, at: usize, bytes: &[u8]);
+
+    /// Makes `from..to` usable.
+    ///
+    /// # Errors
+    ///
+    /// No memory.
+    fn grow(&self, from: usize, to: usize) -> Result<(), PutError>;
+
+    /// Bytes in all, allocated or not; never from shared memory.
+    fn reserve(&self) -> usize;
+}
+
+/// How long to wait, and what else ends a wait.
+#[derive(Clone, Copy)]
+pub struct Wait<'a> {
+    /// Until when.
+    pub deadline: Deadline,
+    /// Is it in vain? Asked before sleeping (with false: only what costs nothing to know)
+    /// and after each slice (with true: also who is alive).
+    pub in_vain: &'a dyn Fn(bool) -> bool,
+}
+
+impl std::fmt::Debug for Wait<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Wait")
+            .field("deadline", &self.deadline)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Wait<'static> {
+    /// For ever.
+    pub const FOREVER: Self = Self {
+        deadline: Deadline::NEVER,
+        in_vain: &|_| false,
+    };
+    /// Not at all.
+    pub const NOT: Self = Self {
+        deadline: Deadline::NOW,
+        in_vain: &|_| false,
+    };
+}
+
+/// The protocol over one ring's words and bytes.
+#[derive(Clone, Copy)]
+#[allow(missing_debug_implementations)]
+pub struct Flow<'a, M> {
+    /// The ring's words.
+    pub state: &'a State,
+    /// Its bytes.
+    pub memory: M,
+}
+
+/// Room for one record, under the put lock.
+#[allow(missing_debug_implementations)]
+pub struct Reserved<'a, M> {
+    flow: Flow<'a, M>,
+    guard: RobustGuard<'a>,
+    position: Position,
+    len: usize,
+}
+
+/// The next record, under the get lock.
+#[allow(missing_debug_implementations)]
+pub struct Claimed<'a, M> {
+    flow: Flow<'a, M>,
+    guard: RobustGuard<'a>,
+    position: Position,
+    len: usize,
+}
+
+/// Why a side's lock was not had.
+enum NotLocked {
+    TimedOut,
+    InVain,
+}
+
+/// Takes a side's lock. `waiting` says that its holder itself waits: then there is nothing
+/// to be had for one who does not.
+#[inline]
+fn lock<'a>(
+    lock: &'a RobustLock,
+    waiting: &AtomicU32,
+    wait: &Wait<'_>,
+) -> Result<RobustGuard<'a>, NotLocked> {
+    match lock.try_acquire() {
+        Some(guard) => Ok(guard),
+        None => lock_contended(lock, waiting, wait),
+    }
+}
+
+#[cold]
+fn lock_contended<'a>(
+    lock: &'a RobustLock,
+    waiting: &AtomicU32,
+    wait: &Wait<'_>,
+) -> Result<RobustGuard<'a>, NotLocked> {
+    if wait.deadline == Deadline::NOW {
+        // Relaxed: a hint. Whoever put or got before our call has released since.
+        if waiting.load(Relaxed) != 0 {
+            return Err(NotLocked::TimedOut);
+        }
+        // The holder is copying: that takes no longer than a copy does, unless it is
+        // stopped in the middle.
+        let soon = Deadline::after(wait::SLICE);
+        return lock.acquire(soon).map_err(|_| NotLocked::TimedOut);
+    }
+    loop {
+        let slice = Deadline::after(wait::SLICE).sooner(wait.deadline);
+        if let Ok(guard) = lock.acquire(slice) {
+            return Ok(guard);
+        }
+        if (wait.in_vain)(true) {
+            return Err(NotLocked::InVain);
+        }
+        if wait.deadline.passed() {
+            return Err(NotLocked::TimedOut);
+        }
+    }
+}
+
+/// A leader's wait for data or room, between two looks.
+struct Leader<'w> {
+    spin: Spin,
+    /// The bell as it was before the other side was asked to ring it.
+    asked: Option<u32>,
+    waiting: &'w AtomicU32,
+    wait: Wait<'w>,
+}
+
+/// What to do after a wait.
+enum Next {
+    Look,
+    TimedOut,
+    InVain,
+}
+
+impl<'w> Leader<'w> {
+    fn new(waiting: &'w AtomicU32, wait: Wait<'w>) -> Self {
+        Self {
+            spin: Spin::new(),
+            asked: None,
+            waiting,
+            wait,
+        }
+    }
+
+    /// Waits a little, because the last look found nothing.
+    fn wait(&mut self, bell: &AtomicU32, other: &RobustLock) -> Next {
+        if self.wait.deadline == Deadline::NOW {
+            return if (self.wait.in_vain)(false) {
+                Next::InVain
+            } else {
+                Next::TimedOut
+            };
+        }
+        let Some(seen) = self.asked else {
+            if self.spin.again() {
+                return Next::Look;
+            }
+            self.waiting.store(1, Relaxed);
+            // Acquire. PAIRS bell.
+            self.asked = Some(bell.load(Acquire));
+            other.ask_for_bell();
+            step!("ring: asked for the bell");
+            return if (self.wait.in_vain)(false) {
+                Next::InVain
+            } else {
+                Next::Look
+            };
+        };
+        self.asked = None;
+        match wait::sleep(bell, seen, self.wait.deadline) {
+            Slept::TimedOut => Next::TimedOut,
+            Slept::SliceOver if (self.wait.in_vain)(true) => Next::InVain,
+            Slept::Look | Slept::SliceOver => {
+                step!("ring: woken");
+                Next::Look
+            }
+        }
+    }
+}
+
+impl Drop for Leader<'_> {
+    fn drop(&mut self) {
+        self.spin.learn();
+        if self.waiting.load(Relaxed) != 0 {
+            self.waiting.store(0, Relaxed);
+        }
+    }
+}
+
+impl<'a, M: Memory + Copy> Flow<'a, M> {
+    /// The most bytes that a record can have here.
+    pub fn most(&self) -> usize {
+        (self.memory.reserve() - 2 * UNIT).min(u32::MAX as usize)
+    }
+
+    /// Room for a record of `len` bytes. *Blocks until* there is room, the deadline passes,
+    /// or the wait is in vain. *Wakes when* a reader releases a record. *If a peer dies*
+    /// holding the lock, it is had at once, and what it committed counts.
+    ///
+    /// # Errors
+    ///
+    /// See [`PutError`].
+    #[inline]
+    pub fn reserve(self, len: usize, wait: Wait<'_>) -> Result<Reserved<'a, M>, PutError> {
+        if len > self.most() {
+            return Err(PutError::TooLarge {
+                bytes: len,
+                most: self.most(),
+            });
+        }
+        step!("put: begin");
+        let guard = self.lock_put(&wait)?;
+        let need = record::size(len) + UNIT;
+        if self.state.signs.shut.load(Relaxed) != 0 {
+            return Err(PutError::Closed);
+        }
+        let position = match self.find_place(need, &wait)? {
+            Some(position) => position,
+            None => self.wait_for_room(need, wait)?,
+        };
+        Ok(Reserved {
+            flow: self,
+            guard,
+            position,
+            len,
+        })
+    }
+
+    #[inline]
+    fn lock_put(&self, wait: &Wait<'_>) -> Result<RobustGuard<'a>, PutError> {
+        let put = &self.state.put;
+        let guard = lock(&put.lock, &put.waiting, wait).map_err(|e| match e {
+            NotLocked::TimedOut => PutError::Full,
+            NotLocked::InVain => PutError::Closed,
+        })?;
+        if guard.owner_died() {
+            self.repair()?;
+        }
+        Ok(guard)
+    }
+
+    #[cold]
+    fn wait_for_room(&self, need: usize, wait: Wait<'_>) -> Result<Position, PutError> {
+        let (put, get, signs) = (&self.state.put, &self.state.get, &self.state.signs);
+        let mut leader = Leader::new(&put.waiting, wait);
+        loop {
+            let next = leader.wait(&signs.room, &get.lock);
+            if signs.shut.load(Relaxed) != 0 || matches!(next, Next::InVain) {
+                return Err(PutError::Closed);
+            }
+            if let Some(position) = self.find_place(need, &wait)? {
+                return Ok(position);
+            }
+            if matches!(next, Next::TimedOut) {
+                return Err(PutError::Full);
+            }
+        }
+    }
+
+    /// Walks the frontier past what a dead writer committed. Idempotent: dying here leaves
+    /// the same work to the next.
+    #[cold]
+    fn repair(&self) -> Result<(), PutError> {
+        let put = &self.state.put;
+        put.waiting.store(0, Relaxed);
+        let reserve = self.memory.reserve();
+        let mut frontier = Position::read(put.frontier.load(Relaxed));
+        let mut jumps = 0;
+        loop {
+            if frontier.at > reserve - UNIT {
+                return Err(PutError::Corrupted);
+            }
+            // Acquire. PAIRS record: the dead writer's bytes come with its header.
+            match self.memory.word(frontier.at).load(Acquire) {
+                0 => return Ok(()),
+                word => match Header::read(word) {
+                    Header::Record { len, .. } if len <= self.most() => {
+                        frontier = frontier.after_record(len);
+                    }
+                    Header::Jump { target } if target <= reserve - UNIT && jumps < 4 => {
+                        jumps += 1;
+                        frontier = self.jumped(frontier, target);
+                    }
+                    _ => return Err(PutError::Corrupted),
+                },
+            }
+            step!("repair: about to advance");
+            put.frontier.store(frontier.bits(), Relaxed);
+        }
+    }
+
+    /// What follows from a jump. Derived from the frontier, so that a repair does the same.
+    fn jumped(&self, from: Position, target: usize) -> Position {
+        let put = &self.state.put;
+        if target == 0 {
+            put.top.store((from.at + UNIT) as u64, Relaxed);
+        }
+        put.start.store(target as u64, Relaxed);
+        from.after_jump(target)
+    }
+
+    fn view(&self, frontier: Position, head: Position) -> View {
+        let put = &self.state.put;
+        View {
+            at: frontier.at,
+            run: frontier.run,
+            start: put.start.load(Relaxed) as usize,
+            top: put.top.load(Relaxed) as usize,
+            head: head.at,
+            head_run: head.run,
+            window: put.window.load(Relaxed) as usize,
+            reserve: self.memory.reserve(),
+        }
+    }
+
+    fn read_head(&self) -> Position {
+        // Acquire. PAIRS room: the reader is done with the bytes before its new head.
+        let bits = self.state.get.head.load(Acquire);
+        self.state.put.seen_head.store(bits, Relaxed);
+        Position::read(bits)
+    }
+
+    /// Under the put lock: where the record goes now, if anywhere; jumps and grows for it.
+    #[inline]
+    fn find_place(&self, need: usize, wait: &Wait<'_>) -> Result<Option<Position>, PutError> {
+        let put = &self.state.put;
+        let frontier = Position::read(put.frontier.load(Relaxed));
+        let capacity = self.state.signs.capacity.load(Relaxed);
+        let queued = |head: Position| frontier.items.wrapping_sub(head.items);
+        let head = Position::read(put.seen_head.load(Relaxed));
+        let view = self.view(frontier, head);
+        if queued(head) < capacity && view.is_sound() && view.hot(need, HOT) == Some(Place::Here) {
+            return Ok(Some(frontier));
+        }
+        let head = self.read_head();
+        if queued(head) >= capacity {
+            return Ok(None);
+        }
+        self.find_place_slowly(frontier, head, need, wait)
+    }
+
+    #[cold]
+    fn find_place_slowly(
+        &self,
+        frontier: Position,
+        head: Position,
+        need: usize,
+        wait: &Wait<'_>,
+    ) -> Result<Option<Position>, PutError> {
+        let put = &self.state.put;
+        let mut view = self.view(frontier, head);
+        if !view.is_sound() {
+            return Err(PutError::Corrupted);
+        }
+        let hot = HOT.max(4 * need);
+        let mut place = view.hot(need, hot);
+        if place.is_none()
+            && view.window >= hot
+            && head.items != frontier.items
+            && wait.deadline != Deadline::NOW
+            && put.vain_head.load(Relaxed) != head.bits()
+        {
+            // New memory costs more than a moment's patience; about as long as it takes
+            // the reader to copy as much.
+            let mut latest = head;
+            let came = wait::patiently(100 + need / 64, || {
+                latest = self.read_head();
+                view = self.view(frontier, latest);
+                place = view.hot(need, hot);
+                place.is_some() || !view.is_sound()
+            });
+            if !view.is_sound() {
+                return Err(PutError::Corrupted);
+            }
+            if !came {
+                put.vain_head.store(latest.bits(), Relaxed);
+            }
+        }
+        match place.unwrap_or_else(|| view.anywhere(need)) {
+            Place::Here => Ok(Some(frontier)),
+            Place::Jump(target) => Ok(Some(self.jump(frontier, target))),
+            Place::Nowhere { grow_to: None } => Ok(None),
+            Place::Nowhere {
+                grow_to: Some(least),
+            } => {
+                let window = least.max(view.window.saturating_mul(2)).min(view.reserve);
+                self.memory
+                    .grow(view.window, window)
+                    .or_else(|_| self.memory.grow(view.window, least))?;
+                step!("grow: allocated");
+                put.window.store(window as u64, Relaxed);
+                match self.view(frontier, head).anywhere(need) {
+                    Place::Jump(target) => Ok(Some(self.jump(frontier, target))),
+                    _ => Ok(Some(frontier)),
+                }
+            }
+        }
+    }
+
+    /// Leads the chain on to `target`.
+    fn jump(&self, frontier: Position, target: usize) -> Position {
+        let put = &self.state.put;
+        step!("jump: begin");
+        // Relaxed: the COMMIT below carries it (Invariants 1 and 2).
+        self.memory.word(target).store(0, Relaxed);
+        step!("jump: new frontier is zero");
+        // Release. PAIRS record.
+        self.memory
+            .word(frontier.at)
+            .store(record::jump(target), Release);
+        step!("jump: committed");
+        let next = self.jumped(frontier, target);
+        step!("jump: start and top written");
+        put.frontier.store(next.bits(), Relaxed);
+        next
+    }
+
+    /// The next record. *Blocks until* there is one, the deadline passes, or the wait is in
+    /// vain and nothing is left. *Wakes when* a writer commits. *If a peer dies* holding
+    /// the lock, it is had at once, and the record that the dead one had not released is
+    /// the next.
+    ///
+    /// # Errors
+    ///
+    /// See [`GetError`].
+    #[inline]
+    pub fn claim(self, wait: Wait<'_>) -> Result<Claimed<'a, M>, GetError> {
+        let get = &self.state.get;
+        step!("get: begin");
+        let guard = match lock(&get.lock, &get.waiting, &wait) {
+            Ok(guard) => guard,
+            Err(NotLocked::TimedOut) => return Err(GetError::Empty),
+            Err(NotLocked::InVain) => {
+                // The leader says what is left, and when there is nothing any more.
+                lock(
+                    &get.lock,
+                    &get.waiting,
+                    &Wait {
+                        in_vain: &|_| false,
+                        ..wait
+                    },
+                )
+                .map_err(|_| GetError::Empty)?
+            }
+        };
+        if guard.owner_died() {
+            get.waiting.store(0, Relaxed);
+        }
+        let (position, len) = match self.look()? {
+            Some(found) => found,
+            None => self.wait_for_data(wait)?,
+        };
+        Ok(Claimed {
+            flow: self,
+            guard,
+            position,
+            len,
+        })
+    }
+
+    #[cold]
+    fn wait_for_data(&self, wait: Wait<'_>) -> Result<(Position, usize), GetError> {
+        let (put, get, signs) = (&self.state.put, &self.state.get, &self.state.signs);
+        let mut leader = Leader::new(&get.waiting, wait);
+        loop {
+            let next = leader.wait(&signs.data, &put.lock);
+            // Acquire. PAIRS shut: what was put before the shutdown is seen by the look.
+            let shut = signs.shut.load(Acquire) != 0;
+            // The look comes last: who closed had put everything before.
+            if let Some(found) = self.look()? {
+                return Ok(found);
+            }
+            match next {
+                _ if shut => return Err(GetError::Closed),
+                Next::InVain => return Err(GetError::Closed),
+                Next::TimedOut => return Err(GetError::Empty),
+                Next::Look => {}
+            }
+        }
+    }
+
+    /// Under the get lock: the record at the head, if there is one; follows jumps.
+    #[inline]
+    fn look(&self) -> Result<Option<(Position, usize)>, GetError> {
+        let head_word = &self.state.get.head;
+        let reserve = self.memory.reserve();
+        let mut head = Position::read(head_word.load(Relaxed));
+        for _ in 0..4 {
+            if head.at > reserve - UNIT {
+                break;
+            }
+            // Acquire. PAIRS record: the bytes, and the zero behind them.
+            let word = self.memory.word(head.at).load(Acquire);
+            if word == 0 {
+                return Ok(None);
+            }
+            match Header::read(word) {
+                Header::Record { seq, len }
+                    if seq == record::seq_of(head.items)
+                        && head.at + record::size(len) <= reserve - UNIT =>
+                {
+                    return Ok(Some((head, len)));
+                }
+                Header::Jump { target } if target <= reserve - UNIT => {
+                    head = head.after_jump(target);
+                    step!("get: about to follow a jump");
+                    // Release. PAIRS room: nobody reads before the target any more.
+                    head_word.store(head.bits(), Release);
+                }
+                _ => break,
+            }
+        }
+        Err(GetError::Corrupted)
+    }
+
+    /// Records put and not yet released. Exact at the instant at which it looks.
+    pub fn len(&self) -> usize {
+        let (put, get) = (&self.state.put, &self.state.get);
+        if put.lock.is_orphaned() {
+            // What a dead writer committed counts; somebody has to count it.
+            drop(self.lock_put(&Wait {
+                deadline: Deadline::NOW,
+                in_vain: &|_| false,
+            }));
+        }
+        loop {
+            let head = get.head.load(Acquire); // PAIRS room
+            let frontier = Position::read(put.frontier.load(Acquire));
+            if get.head.load(Acquire) == head {
+                let queued = frontier.items.wrapping_sub(Position::read(head).items);
+                // A record that was taken before its writer wrote the frontier down.
+                return if queued > u32::MAX / 2 {
+                    0
+                } else {
+                    queued as usize
+                };
+            }
+        }
+    }
+
+    /// Records put so far, modulo 2^32.
+    fn put_count(&self) -> u32 {
+        Position::read(self.state.put.frontier.load(Acquire)).items
+    }
+
+    /// Records put and not yet reported done.
+    pub fn unfinished(&self) -> u32 {
+        let done = self.state.signs.done.load(Acquire); // PAIRS finished
+        self.put_count().wrapping_sub(done)
+    }
+
+    /// Reports one record done. False if that is once too often; then nothing changed.
+    #[must_use]
+    pub fn task_done(&self) -> bool {
+        let signs = &self.state.signs;
+        let mut done = signs.done.load(Relaxed);
+        let mut looked = false;
+        loop {
+            if done == self.put_count() {
+                // A writer may have committed and not yet written the frontier down, or
+                // died there.
+                if looked || self.lock_put(&Wait::FOREVER).is_err() {
+                    return false;
+                }
+                looked = true;
+                continue;
+            }
+            // SeqCst. PAIRS finished: against `joiners` below, as in `join`.
+            match signs
+                .done
+                .compare_exchange(done, done.wrapping_add(1), SeqCst, Relaxed)
+            {
+                Ok(_) => break,
+                Err(now) => done = now,
+            }
+        }
+        step!("task_done: counted");
+        fence(SeqCst); // PAIRS finished: either we see the joiner or it sees our count
+        if signs.joiners.load(Relaxed) != 0 && self.unfinished() == 0 {
+            signs.finished.fetch_add(1, Release); // PAIRS bell
+            step!("task_done: bell changed");
+            wait::wake_all(&signs.finished);
+        }
+        true
+    }
+
+    /// *Blocks until* every record put was reported done, or the deadline passes (false).
+    /// *Wakes when* the last one is. *If a peer dies*: nobody reports for it.
+    pub fn join(&self, deadline: Deadline) -> bool {
+        let signs = &self.state.signs;
+        loop {
+            let seen = signs.finished.load(Acquire); // PAIRS bell
+            signs.joiners.store(1, Relaxed);
+            fence(SeqCst); // PAIRS finished
+            if self.state.put.lock.is_orphaned() {
+                drop(self.lock_put(&Wait::FOREVER));
+            }
+            if self.unfinished() == 0 {
+                return true;
+            }
+            if deadline.passed() {
+                return false;
+            }
+            let _ = wait::sleep(&signs.finished, seen, deadline);
+        }
+    }
+
+    /// No more puts; what is there can still be had. For everybody.
+    pub fn shut_down(&self) {
+        let signs = &self.state.signs;
+        signs.shut.store(1, Release); // PAIRS shut
+        step!("shut down: said");
+        self.ring_all();
+    }
+
+    /// Makes everybody who waits look again: ends or the shutdown mark changed.
+    pub fn ring_all(&self) {
+        for bell in [&self.state.signs.data, &self.state.signs.room] {
+            bell.fetch_add(1, Release); // PAIRS bell
+            wait::wake_all(bell);
+        }
+    }
+}
+
+impl<'a, M: Memory + Copy> Reserved<'a, M> {
+    /// Offset of the record's bytes.
+    #[inline]
+    pub fn at(&self) -> usize {
+        self.position.at + UNIT
+    }
+
+    /// Copies all of the record's bytes in.
+    #[inline]
+    pub fn fill(&mut self, bytes: &[u8]) {
+        assert_eq!(
+            bytes.len(),
+            self.len,
+            "a record is filled with as much as was reserved"
+        );
+        // SAFETY: reserved, so allocated and inside; we hold the put lock.
+        unsafe { self.flow.memory.write(self.at(), bytes) }
+    }
+
+    /// Makes the record exist.
+    #[inline]
+    pub fn commit(self) {
+        let Self {
+            flow,
+            guard,
+            position,
+            len,
+        } = self;
+        let next = position.after_record(len);
+        step!("put: filled");
+        // Relaxed: COMMIT carries it (Invariant 1).
+        flow.memory.word(next.at).store(0, Relaxed);
+        step!("put: frontier is zero");
+        let header = record::record(record::seq_of(position.items), len);
+        // COMMIT. Release. PAIRS record.
+        flow.memory.word(position.at).store(header, Release);
+        step!("put: committed");
+        flow.state.put.frontier.store(next.bits(), Release); // PAIRS record (len, unfinished)
+        step!("put: counted");
+        guard.release_ringing(&flow.state.signs.data);
+        step!("put: end");
+    }
+}
+
+impl<'a, M: Memory + Copy> Claimed<'a, M> {
+    /// Offset of the record's bytes.
+    #[inline]
+    pub fn at(&self) -> usize {
+        self.position.at + UNIT
+    }
+
+    /// Bytes of the record.
+    #[inline]
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The memory below.
+    #[inline]
+    pub fn memory(&self) -> &M {
+        &self.flow.memory
+    }
+
+    /// Gives the record up: it is gone.
+    #[inline]
+    pub fn release(self) {
+        let Self {
+            flow,
+            guard,
+            position,
+            len,
+        } = self;
+        step!("get: copied");
+        // RELEASE. Release. PAIRS room.
+        flow.state
+            .get
+            .head
+            .store(position.after_record(len).bits(), Release);
+        step!("get: released");
+        guard.release_ringing(&flow.state.signs.room);
+        step!("get: end");
+    }
+}

@@ -1,0 +1,127 @@
+//! Headers and positions as numbers. Nothing here touches memory.
+
+/// Bytes of a header, and the unit of all offsets.
+pub(crate) const UNIT: usize = 8;
+const COMMIT: u64 = 1 << 63;
+const JUMP: u64 = 1 << 62;
+const SEQ_BITS: u32 = 30;
+const SEQ_MASK: u64 = (1 << SEQ_BITS) - 1;
+
+/// The most bytes that offsets reach: 2^30 units.
+pub(crate) const MOST_RESERVE: usize = UNIT << 30;
+
+/// What a non-zero header says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Header {
+    /// A record of so many bytes.
+    Record { seq: u32, len: usize },
+    /// The chain goes on at this offset (in bytes).
+    Jump { target: usize },
+    /// Not something that a writer writes.
+    Garbage,
+}
+
+pub(crate) fn record(seq: u32, len: usize) -> u64 {
+    COMMIT | (u64::from(seq) & SEQ_MASK) << 32 | len as u64
+}
+
+pub(crate) fn jump(target: usize) -> u64 {
+    COMMIT | JUMP | (target / UNIT) as u64
+}
+
+impl Header {
+    #[inline]
+    pub(crate) fn read(word: u64) -> Self {
+        let low = (word & u64::from(u32::MAX)) as usize;
+        match (word & COMMIT != 0, word & JUMP != 0) {
+            (true, false) => Self::Record {
+                seq: (word >> 32 & SEQ_MASK) as u32,
+                len: low,
+            },
+            (true, true) if word >> 32 & SEQ_MASK == 0 => Self::Jump { target: low * UNIT },
+            _ => Self::Garbage,
+        }
+    }
+}
+
+pub(crate) fn seq_of(count: u32) -> u32 {
+    count & SEQ_MASK as u32
+}
+
+/// Bytes that a record of `len` bytes takes, header included.
+#[inline]
+pub(crate) fn size(len: usize) -> usize {
+    UNIT + len.next_multiple_of(UNIT)
+}
+
+/// Where a side stands: an offset (bytes), the run (modulo 4), and records so far (modulo
+/// 2^32). One `u64`, so that it moves in one store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Position {
+    pub(crate) at: usize,
+    pub(crate) run: u8,
+    pub(crate) items: u32,
+}
+
+impl Position {
+    #[inline]
+    pub(crate) fn read(bits: u64) -> Self {
+        Self {
+            at: ((bits & SEQ_MASK) as usize) * UNIT,
+            run: (bits >> SEQ_BITS & 3) as u8,
+            items: (bits >> 32) as u32,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn bits(self) -> u64 {
+        u64::from(self.items) << 32
+            | u64::from(self.run & 3) << SEQ_BITS
+            | (self.at / UNIT) as u64 & SEQ_MASK
+    }
+
+    /// Past a record of `len` bytes.
+    #[inline]
+    pub(crate) fn after_record(self, len: usize) -> Self {
+        Self {
+            at: self.at + size(len),
+            items: self.items.wrapping_add(1),
+            ..self
+        }
+    }
+
+    pub(crate) fn after_jump(self, target: usize) -> Self {
+        Self {
+            at: target,
+            run: (self.run + 1) & 3,
+            ..self
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_and_positions_come_back() {
+        for len in [0, 1, 7, 8, 9, u32::MAX as usize] {
+            assert_eq!(Header::read(record(7, len)), Header::Record { seq: 7, len });
+        }
+        assert_eq!(Header::read(jump(4096)), Header::Jump { target: 4096 });
+        assert_eq!(Header::read(1), Header::Garbage);
+        let p = Position {
+            at: MOST_RESERVE - UNIT,
+            run: 3,
+            items: u32::MAX,
+        };
+        assert_eq!(Position::read(p.bits()), p);
+        assert_eq!(p.after_record(0).items, 0);
+    }
+
+    #[test]
+    fn a_committed_header_is_never_zero() {
+        assert_ne!(record(0, 0), 0);
+        assert_ne!(jump(0), 0);
+    }
+}

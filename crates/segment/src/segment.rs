@@ -1,0 +1,355 @@
+use crate::error::{AllocateError, CreateError, OpenError};
+use crate::header::{HEADER_BYTES, Header, Kind};
+use crate::mapping::Mapping;
+use crate::name::Name;
+use nix::errno::Errno;
+use nix::fcntl::{FallocateFlags, FcntlArg, SealFlag, fallocate, fcntl};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use std::fmt;
+use std::fs::{File, OpenOptions, Permissions};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::sync::Arc;
+
+/// Untyped shared memory: a checked header and a body. [`crate::Shared`] puts a type over
+/// it; crates whose objects have a size known at run time use it directly.
+///
+/// `Clone` is another handle on the same mapping. Dropping the last one unmaps it in this
+/// process, and harms nobody else.
+#[derive(Clone)]
+pub struct Segment {
+    mapping: Arc<Mapping>,
+}
+
+/// Sizes of a segment to be made.
+#[derive(Debug, Clone)]
+struct Sizes {
+    body: usize,
+    resident: usize,
+    total: usize,
+}
+
+impl Sizes {
+    fn check(kind: &Kind, body: usize, resident: usize) -> Result<Self, CreateError> {
+        if body == 0 {
+            return Err(CreateError::ZeroSize);
+        }
+        if kind.align > HEADER_BYTES {
+            return Err(CreateError::Alignment { align: kind.align });
+        }
+        // Half the address space is far above what can be mapped, and keeps sums in range.
+        if body > isize::MAX as usize / 2 {
+            return Err(CreateError::TooLarge { bytes: body });
+        }
+        let resident = resident.max(kind.fixed).min(body);
+        Ok(Self {
+            body,
+            resident,
+            total: HEADER_BYTES + body,
+        })
+    }
+}
+
+fn create_error(bytes: usize) -> impl Fn(io::Error) -> CreateError {
+    move |error| match error.raw_os_error() {
+        Some(libc::ENOSPC | libc::ENOMEM | libc::EDQUOT) => CreateError::NoSpace { bytes },
+        Some(libc::EMFILE | libc::ENFILE) => CreateError::NoDescriptors,
+        Some(libc::EACCES | libc::EPERM | libc::EROFS) => CreateError::PermissionDenied,
+        Some(libc::EFBIG | libc::EINVAL | libc::EOVERFLOW) => CreateError::TooLarge { bytes },
+        _ => CreateError::Io(error),
+    }
+}
+
+fn open_error(name: &str) -> impl Fn(io::Error) -> OpenError {
+    let name = name.to_owned();
+    move |source| match source.raw_os_error() {
+        Some(libc::ENOENT) => OpenError::NotFound(name.clone()),
+        Some(libc::EACCES | libc::EPERM) => OpenError::PermissionDenied(name.clone()),
+        Some(libc::EMFILE | libc::ENFILE) => OpenError::NoDescriptors,
+        _ => OpenError::Io {
+            name: name.clone(),
+            source,
+        },
+    }
+}
+
+fn pid_namespace() -> u64 {
+    std::fs::metadata("/proc/self/ns/pid").map_or(0, |meta| meta.ino())
+}
+
+/// Allocates `from..from + bytes` of the file, so that touching it cannot fail later.
+fn allocate_file(file: &File, from: usize, bytes: usize) -> nix::Result<()> {
+    loop {
+        match fallocate(
+            file,
+            FallocateFlags::FALLOC_FL_KEEP_SIZE,
+            from as i64,
+            bytes as i64,
+        ) {
+            Err(Errno::EINTR) => {}
+            other => return other,
+        }
+    }
+}
+
+impl Segment {
+    /// Makes an anonymous segment: a memfd, sealed so that nobody can cut it short.
+    ///
+    /// `body` bytes are reserved, the first `resident` of them (at least `kind.fixed`)
+    /// allocated at once. `init` writes the body, zeroed before, while nobody else can
+    /// see it. Nothing appears in /dev/shm, ever.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError`]; nothing is left behind.
+    pub fn anonymous(
+        kind: Kind,
+        body: usize,
+        resident: usize,
+        init: impl FnOnce(&Segment),
+    ) -> Result<Self, CreateError> {
+        let sizes = Sizes::check(&kind, body, resident)?;
+        let error = create_error(body);
+        let fd = memfd_create(
+            c"multiproc",
+            MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING,
+        )
+        .map_err(|e| error(e.into()))?;
+        let segment = Self::fill(File::from(fd), kind, &sizes, init).map_err(&error)?;
+        let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
+        fcntl(segment.mapping.file(), FcntlArg::F_ADD_SEALS(seals)).map_err(|e| error(e.into()))?;
+        Ok(segment)
+    }
+
+    /// Makes a segment and publishes it under `name` with the permission bits `mode`
+    /// (exactly these, whatever the umask), in one step: see the crate's Invariant 1.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError`], among them `AlreadyExists`; nothing is left behind.
+    pub fn create(
+        name: &str,
+        mode: u32,
+        kind: Kind,
+        body: usize,
+        resident: usize,
+        init: impl FnOnce(&Segment),
+    ) -> Result<Self, CreateError> {
+        let name = Name::new(name)?;
+        let path = name.path();
+        let sizes = Sizes::check(&kind, body, resident)?;
+        if path.symlink_metadata().is_ok() {
+            // The common refusal, before any memory is spent. `linkat` decides.
+            return Err(CreateError::AlreadyExists(name.as_str().into()));
+        }
+        let error = create_error(body);
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .mode(0o600)
+            .custom_flags(libc::O_TMPFILE | libc::O_CLOEXEC)
+            .open(Name::directory())
+            .map_err(&error)?;
+        let segment = Self::fill(file, kind, &sizes, init).map_err(&error)?;
+        let file = segment.mapping.file();
+        file.set_permissions(Permissions::from_mode(mode & 0o777))
+            .map_err(&error)?;
+        nix::unistd::linkat(
+            nix::fcntl::AT_FDCWD,
+            format!("/proc/self/fd/{}", file.as_raw_fd()).as_str(),
+            nix::fcntl::AT_FDCWD,
+            &path,
+            nix::fcntl::AtFlags::AT_SYMLINK_FOLLOW,
+        )
+        .map_err(|e| match e {
+            Errno::EEXIST => CreateError::AlreadyExists(name.as_str().into()),
+            e => error(e.into()),
+        })?;
+        Ok(segment)
+    }
+
+    /// Size, memory, header, mapping, body: in this order, so that what can fail fails
+    /// before anything is published.
+    fn fill(
+        file: File,
+        kind: Kind,
+        sizes: &Sizes,
+        init: impl FnOnce(&Segment),
+    ) -> io::Result<Self> {
+        file.set_len(sizes.total as u64)?;
+        allocate_file(&file, 0, HEADER_BYTES + sizes.resident)?;
+        let header = Header {
+            kind,
+            body: sizes.body,
+            pid_namespace: pid_namespace(),
+        };
+        file.write_all_at(&header.encode(), 0)?;
+        let segment = Self {
+            mapping: Mapping::of(file, sizes.total, header)?,
+        };
+        init(&segment);
+        Ok(segment)
+    }
+
+    /// Opens the segment of that name, if it holds the `kind` expected.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`] says what was expected and what was found.
+    pub fn open(name: &str, kind: &Kind) -> Result<Self, OpenError> {
+        let name = Name::new(name)?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(libc::O_CLOEXEC | libc::O_NOFOLLOW | libc::O_NONBLOCK)
+            .open(name.path())
+            .map_err(open_error(name.as_str()))?;
+        Self::attach(file, name.as_str(), kind)
+    }
+
+    /// Attaches to the segment behind a descriptor. `name` is for messages only.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`] says what was expected and what was found.
+    pub fn attach(file: File, name: &str, kind: &Kind) -> Result<Self, OpenError> {
+        let io = open_error(name);
+        let meta = file.metadata().map_err(&io)?;
+        let not_a_segment = |why| OpenError::NotASegment {
+            name: name.into(),
+            why,
+        };
+        if !meta.is_file() || meta.size() < HEADER_BYTES as u64 {
+            return Err(not_a_segment(crate::HeaderError::Magic));
+        }
+        let mut bytes = [0; HEADER_BYTES];
+        file.read_exact_at(&mut bytes, 0).map_err(&io)?;
+        let (header, tag_hash) = Header::decode(&bytes).map_err(not_a_segment)?;
+        let expected = (HEADER_BYTES + header.body) as u64;
+        if meta.size() != expected {
+            return Err(OpenError::Size {
+                name: name.into(),
+                expected,
+                found: meta.size(),
+            });
+        }
+        let found = &header.kind;
+        if tag_hash != kind.tag_hash() {
+            return Err(OpenError::Type {
+                name: name.into(),
+                expected: kind.tag.clone(),
+                found: found.tag.clone(),
+            });
+        }
+        if (found.fixed, found.align) != (kind.fixed, kind.align) {
+            return Err(OpenError::Layout {
+                name: name.into(),
+                tag: kind.tag.clone(),
+                expected: kind.fixed,
+                expected_align: kind.align,
+                found: found.fixed,
+                found_align: found.align,
+            });
+        }
+        if header.pid_namespace != pid_namespace() {
+            return Err(OpenError::OtherPidNamespace(name.into()));
+        }
+        let bytes = HEADER_BYTES + header.body;
+        let mapping = Mapping::of(file, bytes, header).map_err(|e| match e.raw_os_error() {
+            Some(libc::ENOMEM) => OpenError::NoMemory { bytes },
+            _ => io(e),
+        })?;
+        Ok(Self { mapping })
+    }
+
+    /// The body's first byte. Valid while a handle lives. Other processes may write to
+    /// the body at any time: use atomics or volatile copies, never references to data.
+    pub fn body(&self) -> *mut u8 {
+        // Inside the mapping: the body begins where the header ends (see the essay).
+        self.mapping.start().wrapping_add(HEADER_BYTES)
+    }
+
+    /// Bytes of the body, sparse part included; from the private copy of the header.
+    pub fn body_bytes(&self) -> usize {
+        self.mapping.bytes() - HEADER_BYTES
+    }
+
+    /// What the header says of the object; a private copy.
+    pub fn kind(&self) -> &Kind {
+        &self.mapping.header().kind
+    }
+
+    fn check_range(&self, from: usize, bytes: usize) -> Result<(), AllocateError> {
+        match from.checked_add(bytes) {
+            Some(end) if end <= self.body_bytes() && bytes > 0 => Ok(()),
+            _ => Err(AllocateError::OutOfRange),
+        }
+    }
+
+    /// Backs `from..from + bytes` of the body with memory. Zeroed where it was sparse.
+    ///
+    /// # Errors
+    ///
+    /// [`AllocateError::NoSpace`] when memory is full; nothing changed then.
+    pub fn allocate(&self, from: usize, bytes: usize) -> Result<(), AllocateError> {
+        self.check_range(from, bytes)?;
+        allocate_file(self.mapping.file(), HEADER_BYTES + from, bytes).map_err(|e| match e {
+            Errno::ENOSPC | Errno::ENOMEM | Errno::EDQUOT => AllocateError::NoSpace { bytes },
+            e => AllocateError::Io(e.into()),
+        })
+    }
+
+    /// Gives the memory behind `from..from + bytes` of the body back; it reads as zeroes.
+    /// Only whole pages go.
+    ///
+    /// # Errors
+    ///
+    /// [`AllocateError`]; nothing changed then.
+    pub fn punch(&self, from: usize, bytes: usize) -> Result<(), AllocateError> {
+        self.check_range(from, bytes)?;
+        let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+        fallocate(
+            self.mapping.file(),
+            flags,
+            (HEADER_BYTES + from) as i64,
+            bytes as i64,
+        )
+        .map_err(|e| AllocateError::Io(e.into()))
+    }
+
+    /// Bytes of memory that the file owns at this moment.
+    ///
+    /// # Errors
+    ///
+    /// What `fstat` says.
+    pub fn resident_bytes(&self) -> io::Result<u64> {
+        Ok(self.mapping.file().metadata()?.blocks() * 512)
+    }
+
+    /// Are these two handles on the same object?
+    pub fn same(&self, other: &Segment) -> bool {
+        Arc::ptr_eq(&self.mapping, &other.mapping)
+    }
+}
+
+impl AsFd for Segment {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.mapping.file().as_fd()
+    }
+}
+
+impl fmt::Debug for Segment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Segment")
+            .field("tag", &self.kind().tag)
+            .field("body_bytes", &self.body_bytes())
+            .finish_non_exhaustive()
+    }
+}
+
+// SAFETY: a segment is memory that several processes share anyway; the handle itself is an
+// `Arc` around a mapping and a file, and gives out raw pointers only.
+unsafe impl Send for Segment {}
+// SAFETY: as for `Send`.
+unsafe impl Sync for Segment {}

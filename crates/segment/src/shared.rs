@@ -1,0 +1,191 @@
+use crate::error::{CreateError, OpenError};
+use crate::header::Kind;
+use crate::segment::Segment;
+use crate::shareable::{Shareable, type_tag};
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::Deref;
+
+/// One object, shared by processes: what `Arc` is between threads.
+///
+/// `Clone` is another handle on the same object; `Deref` gives `&T`. A forked child uses
+/// the object through the handles that it inherits. The value is never dropped: its type
+/// has nothing to drop, and its memory goes with the last process that maps it.
+///
+/// Dropping a handle, in whatever process, harms nobody: a name goes by
+/// [`Shared::unlink`] alone.
+#[doc(alias = "SharedMemory")]
+#[doc(alias = "Value")]
+pub struct Shared<T> {
+    segment: Segment,
+    value: PhantomData<T>,
+}
+
+impl<T: Shareable> Shared<T> {
+    fn kind() -> Kind {
+        Kind {
+            tag: type_tag::<T>(),
+            fixed: size_of::<T>(),
+            align: align_of::<T>(),
+        }
+    }
+
+    fn init(value: T) -> impl FnOnce(&Segment) {
+        const {
+            assert!(
+                !std::mem::needs_drop::<T>(),
+                "a Shareable type has nothing to drop"
+            )
+        };
+        move |segment| {
+            let place = segment.body().cast::<T>();
+            // SAFETY: the body has room for a `T`, is aligned for it (the mapping to a
+            // page, the header to 256 bytes), and nobody else sees it yet. If this process
+            // dies here, neither will anybody later.
+            unsafe {
+                place.write(value);
+                (*place).settle();
+            }
+        }
+    }
+
+    /// Makes an anonymous object: for this process and the children it forks.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError`]; nothing is left behind.
+    pub fn new(value: T) -> Result<Self, CreateError> {
+        let size = size_of::<T>();
+        let segment = Segment::anonymous(Self::kind(), size, size, Self::init(value))?;
+        Ok(Self {
+            segment,
+            value: PhantomData,
+        })
+    }
+
+    /// Makes an object with a name, for programs started apart; the owner alone (0600)
+    /// may open it.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError`], among them `AlreadyExists`; nothing is left behind.
+    pub fn create(name: &str, value: T) -> Result<Self, CreateError> {
+        Self::create_with_mode(name, 0o600, value)
+    }
+
+    /// [`Shared::create`] with permission bits, exactly these whatever the umask.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError`], among them `AlreadyExists`; nothing is left behind.
+    pub fn create_with_mode(name: &str, mode: u32, value: T) -> Result<Self, CreateError> {
+        let size = size_of::<T>();
+        let segment = Segment::create(name, mode, Self::kind(), size, size, Self::init(value))?;
+        Ok(Self {
+            segment,
+            value: PhantomData,
+        })
+    }
+
+    /// Opens the object of that name.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`]: nothing there, no permission, another type or layout: the sentence
+    /// says what was expected and what was found.
+    pub fn open(name: &str) -> Result<Self, OpenError> {
+        Ok(Self {
+            segment: Segment::open(name, &Self::kind())?,
+            value: PhantomData,
+        })
+    }
+
+    /// Opens the object of that name, or makes it from `make()`. When several processes
+    /// race, one makes it and all get the same.
+    ///
+    /// # Errors
+    ///
+    /// As [`Shared::create`] and [`Shared::open`], in the form of the latter where both
+    /// could tell.
+    pub fn open_or_create(
+        name: &str,
+        mut make: impl FnMut() -> T,
+    ) -> Result<Self, OpenOrCreateError> {
+        open_or_create(|| Self::open(name), || Self::create(name, make()))
+    }
+
+    /// Removes the name; see [`crate::unlink`].
+    ///
+    /// # Errors
+    ///
+    /// [`crate::UnlinkError`].
+    pub fn unlink(name: &str) -> Result<(), crate::UnlinkError> {
+        crate::unlink(name)
+    }
+}
+
+impl<T> Shared<T> {
+    /// The memory below.
+    pub fn segment(&self) -> &Segment {
+        &self.segment
+    }
+}
+
+/// Why neither opening nor creating worked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenOrCreateError {
+    /// It is there and could not be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// It is not there and could not be made.
+    #[error(transparent)]
+    Create(#[from] CreateError),
+}
+
+/// The loop behind every `open_or_create`: a name may come and go between the two looks.
+///
+/// # Errors
+///
+/// The first error that is neither `NotFound` nor `AlreadyExists`.
+pub fn open_or_create<S>(
+    mut open: impl FnMut() -> Result<S, OpenError>,
+    mut create: impl FnMut() -> Result<S, CreateError>,
+) -> Result<S, OpenOrCreateError> {
+    loop {
+        match open() {
+            Err(OpenError::NotFound(_)) => {}
+            other => return Ok(other?),
+        }
+        match create() {
+            Err(CreateError::AlreadyExists(_)) => {}
+            other => return Ok(other?),
+        }
+    }
+}
+
+impl<T: Shareable> Deref for Shared<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        // SAFETY: the body holds a `T`: written by `init`, or checked by tag, size and
+        // alignment. `self` keeps the mapping alive. Whatever bytes a peer writes are a
+        // `T` (the contract of `Shareable`).
+        unsafe { &*self.segment.body().cast::<T>() }
+    }
+}
+
+impl<T> Clone for Shared<T> {
+    fn clone(&self) -> Self {
+        Self {
+            segment: self.segment.clone(),
+            value: PhantomData,
+        }
+    }
+}
+
+impl<T: Shareable + fmt::Debug> fmt::Debug for Shared<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Shared").field(&**self).finish()
+    }
+}

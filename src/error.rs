@@ -1,0 +1,83 @@
+use multiproc_process as process;
+use multiproc_queue as queue;
+use multiproc_segment as segment;
+use std::fmt;
+use thiserror::Error;
+
+/// Any error of the toolkit, so that `?` works in `main` and in children. A message, item
+/// or closure that the original error handed back is dropped; match on the original
+/// where you want it.
+///
+/// Its `Debug` is its sentence: that is what `main` prints.
+#[derive(Error)]
+#[error(transparent)]
+#[non_exhaustive]
+#[allow(missing_docs)] // each variant is the error of that name
+pub enum Error {
+    CreateSegment(#[from] segment::CreateError),
+    OpenSegment(#[from] segment::OpenError),
+    OpenOrCreateSegment(#[from] segment::OpenOrCreateError),
+    Unlink(#[from] segment::UnlinkError),
+    Allocate(#[from] segment::AllocateError),
+    CreateQueue(#[from] queue::CreateError),
+    OpenOrCreateQueue(#[from] queue::OpenOrCreateError),
+    Register(#[from] queue::RegisterError),
+    Put(queue::PutError<()>),
+    TryPut(queue::TryPutError<()>),
+    PutTimeout(queue::PutTimeoutError<()>),
+    Get(#[from] queue::GetError),
+    TryGet(#[from] queue::TryGetError),
+    GetTimeout(#[from] queue::GetTimeoutError),
+    TaskDone(#[from] queue::TaskDoneError),
+    JoinTasks(#[from] queue::JoinError),
+    JoinTasksTimeout(#[from] queue::JoinTimeoutError),
+    Start(#[from] process::StartError),
+    JoinProcess(#[from] process::JoinError),
+    JoinProcessTimeout(#[from] process::JoinTimeoutError),
+    JoinAll(#[from] process::JoinAllError),
+    Signal(#[from] process::SignalError),
+    Exit(#[from] process::ExitError),
+    Io(#[from] std::io::Error),
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)?;
+        let mut source = std::error::Error::source(self);
+        while let Some(cause) = source {
+            write!(f, ": {cause}")?;
+            source = cause.source();
+        }
+        Ok(())
+    }
+}
+
+macro_rules! drops_message {
+    ($($name:ident => $variant:ident)*) => {$(
+        impl<T> From<queue::$name<T>> for Error {
+            fn from(error: queue::$name<T>) -> Self {
+                Self::$variant(error.without_message())
+            }
+        }
+    )*};
+}
+drops_message! {
+    PutError => Put
+    TryPutError => TryPut
+    PutTimeoutError => PutTimeout
+}
+
+impl<F> From<process::NotStarted<F>> for Error {
+    fn from(error: process::NotStarted<F>) -> Self {
+        Self::Start(error.why)
+    }
+}
+
+impl<I> From<process::NotAllStarted<I>> for Error {
+    fn from(error: process::NotAllStarted<I>) -> Self {
+        Self::Start(error.why)
+    }
+}
+
+/// What most functions of the toolkit's users return.
+pub type Result<T = (), E = Error> = std::result::Result<T, E>;
