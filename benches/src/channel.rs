@@ -129,7 +129,7 @@ fn one_way_forked<C: Channel>(run: &Run, pairs: usize) -> Res<Outcome> {
     for i in 0..pairs {
         sides.push(Side::fork(run.cpu(0), || flood(&channel, size, i))?);
     }
-    Ok(Outcome::Value(counters.rate(run)))
+    Ok(Outcome::Value(counters.rate(run)?))
 }
 
 fn one_way_threads<C: Channel + Sync + 'static>(run: &Run, pairs: usize) -> Res<Outcome> {
@@ -143,7 +143,7 @@ fn one_way_threads<C: Channel + Sync + 'static>(run: &Run, pairs: usize) -> Res<
     for i in 0..pairs {
         sys::thread(run.cpu(0), move || flood(channel, size, i));
     }
-    Ok(Outcome::Value(counters.rate(run)))
+    Ok(Outcome::Value(counters.rate(run)?))
 }
 
 fn round_trip_forked<C: Channel>(run: &Run, pause: Option<Duration>) -> Res<Outcome> {
@@ -302,7 +302,7 @@ impl Counters {
     }
 
     /// Waits for the first message, warms up, measures.
-    fn rate(&self, run: &Run) -> f64 {
+    fn rate(&self, run: &Run) -> Res<f64> {
         while self.sum() == 0 {
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -310,6 +310,9 @@ impl Counters {
         let (from, begin) = (self.sum(), Instant::now());
         std::thread::sleep(run.time);
         let (to, end) = (self.sum(), Instant::now());
-        (to - from) as f64 / (end - begin).as_secs_f64()
+        if to == from {
+            return Err(format!("stalled: nothing arrived in {} ms", run.time.as_millis()).into());
+        }
+        Ok((to - from) as f64 / (end - begin).as_secs_f64())
     }
 }

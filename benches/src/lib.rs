@@ -23,7 +23,6 @@ mod args;
 mod channel;
 mod harness;
 mod ideal;
-#[cfg(feature = "ours")]
 mod ours;
 mod peers;
 mod plot;

@@ -8,10 +8,7 @@ const MIB: usize = 1 << 20;
 
 /// Both groups.
 pub(crate) fn groups() -> Vec<Group> {
-    #[cfg(feature = "ours")]
     let peers: Vec<Peer> = crate::ours::all().into_iter().chain(peers::all()).collect();
-    #[cfg(not(feature = "ours"))]
-    let peers = peers::all();
 
     let row = |what, size: usize, place, unit, bases, pick: fn(&Peer) -> Option<Measure>| Row {
         what,

@@ -22,8 +22,9 @@ mod real {
     /// FUTEX_OP(SET, 0, CMP_EQ, 0): store 0; wake on the second word if it was 0 (never:
     /// the caller held the lock).
     const SET_ZERO: u32 = 0;
-    /// FUTEX_OP(SET, 0, CMP_NE, 0): store 0; wake on the second word if it was not 0.
-    const SET_ZERO_WAKE_BOTH: u32 = 1 << 24;
+    /// FUTEX_OP(ADD, 1, CMP_NE, -1): add 1; wake on the second word (unless it was -1,
+    /// once in 2^32 times: then a slice helps).
+    const ADD_ONE: u32 = 1 << 28 | 1 << 24 | 1 << 12 | 0xfff;
 
     /// Sleeps while `word` holds `expected`, until woken or `deadline`.
     pub(crate) fn wait(word: &AtomicU32, expected: u32, deadline: Deadline) -> Waited {
@@ -61,17 +62,18 @@ mod real {
         unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, n) };
     }
 
-    fn wake_op(lock: &AtomicU32, first: &AtomicU32, n: i32, op: u32) -> bool {
-        // SAFETY: both words are borrowed; the kernel changes `lock` atomically, and a peer
-        // that scribbles there meanwhile loses or wins against a store of 0.
+    /// Changes `changed` by `op`, wakes one on `first`, and all on `changed` if `op` says so.
+    fn wake_op(first: &AtomicU32, changed: &AtomicU32, op: u32) -> bool {
+        // SAFETY: both words are borrowed; the kernel changes `changed` atomically, and a
+        // peer that scribbles there meanwhile makes a number another one.
         let r = unsafe {
             libc::syscall(
                 libc::SYS_futex,
                 first.as_ptr(),
                 libc::FUTEX_WAKE_OP,
-                n,
-                1_usize,
-                lock.as_ptr(),
+                1,
+                i32::MAX as usize,
+                changed.as_ptr(),
                 op,
             )
         };
@@ -83,26 +85,26 @@ mod real {
     /// In one system call, so that no kill falls between: stores 0 in `lock` and wakes one
     /// who sleeps on it.
     pub(crate) fn zero_and_wake_one(lock: &AtomicU32) {
-        if !wake_op(lock, lock, 1, SET_ZERO) {
+        if !wake_op(lock, lock, SET_ZERO) {
             lock.store(0, Release);
             wake(lock, 1);
         }
     }
 
-    /// In one system call: stores 0 in `lock`, wakes one who sleeps on it, and `n` who sleep
-    /// on `bell`.
-    pub(crate) fn zero_and_wake(lock: &AtomicU32, bell: &AtomicU32, n: i32) {
-        if !wake_op(lock, bell, n, SET_ZERO_WAKE_BOTH) {
-            lock.store(0, Release);
-            wake(bell, n);
+    /// In one system call: changes `bell` and wakes all who sleep on it, and one who sleeps
+    /// on `lock`.
+    pub(crate) fn ring(bell: &AtomicU32, lock: &AtomicU32) {
+        if !wake_op(lock, bell, ADD_ONE) {
+            bell.fetch_add(1, Release);
+            wake(bell, i32::MAX);
             wake(lock, 1);
         }
     }
 }
 
 #[cfg(not(loom))]
-pub(crate) use real::{wait, wake, zero_and_wake, zero_and_wake_one};
+pub(crate) use real::{ring, wait, wake, zero_and_wake_one};
 
 #[cfg(loom)]
-pub(crate) use crate::model::{wait, wake, zero_and_wake, zero_and_wake_one};
+pub(crate) use crate::model::{ring, wait, wake, zero_and_wake_one};
 

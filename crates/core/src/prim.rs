@@ -26,3 +26,17 @@ macro_rules! const_unless_loom {
         $(#[$meta])* $vis fn $($rest)*
     };
 }
+
+/// `good` in every build but a model's that breaks this place on purpose (see
+/// `model::must_notice`): the twin that must fail.
+#[macro_export]
+macro_rules! unless_broken {
+    ($place:literal, $good:expr, $bad:expr) => {{
+        #[cfg(not(loom))]
+        {
+            $good
+        }
+        #[cfg(loom)]
+        if $crate::model::is_broken($place) { $bad } else { $good }
+    }};
+}

@@ -36,7 +36,8 @@
 //! * holding: linked: the kernel marks it OWNER_DIED and wakes one sleeper.
 //! * between unlinking and freeing: pending, as above: OWNER_DIED, though the holder was done:
 //!   the next one repairs what needs no repair.
-//! * freeing with sleepers: one system call stores 0 and wakes, so no kill falls between.
+//! * freeing with sleepers: one system call stores 0 and wakes, so no kill falls between
+//!   (with a bell to ring, the word is freed first: see there).
 //! * asleep, or woken: the kernel passes the wake-up on (pending and free), and what it
 //!   misses a slice bounds.
 //!
@@ -52,7 +53,7 @@ use crate::deadline::Deadline;
 use crate::fork::HeldHere;
 use crate::prim::{AtomicU32, AtomicU64, Ordering::*, fence};
 use crate::wait::{self, Slept, Spin};
-use crate::{futex, identity, step};
+use crate::{futex, identity, step, unless_broken};
 use multiproc_segment::Shareable;
 use std::fmt;
 
@@ -204,7 +205,7 @@ impl RobustLock {
                 // Relaxed: the mark orders nothing; the word itself does (Invariant 4).
                 continue;
             }
-            keep = WAITERS;
+            keep = unless_broken!("lock: keep the mark", WAITERS, 0);
             if deadline.passed() {
                 list::settled(self, mine);
                 return Err(TimedOut);
@@ -242,7 +243,13 @@ impl RobustLock {
     pub fn ask_for_bell(&self) {
         // AcqRel. PAIRS lock: reads from the last release, so its writes are seen; a later
         // release finds the mark and rings. One word, so no fence is needed.
-        self.word.fetch_or(WAITERS, AcqRel);
+        let mark = unless_broken!("lock: ask", WAITERS, 0);
+        self.word.fetch_or(mark, AcqRel);
+    }
+
+    #[cfg(loom)]
+    pub(crate) fn word_address(&self) -> usize {
+        &raw const self.word as usize
     }
 
     #[cold]
@@ -251,13 +258,18 @@ impl RobustLock {
         futex::zero_and_wake_one(&self.word);
     }
 
+    /// Frees first and rings afterwards: a mark that is set once the bell has changed
+    /// belongs to the next release, and must not be wiped by this one (a model found the
+    /// lost wake-up of the other order). Killed in between, the kernel wakes one who waits
+    /// for the lock, and the bell's sleepers look again within a slice.
     #[cold]
     fn release_waking_and_ringing(&self, bell: &AtomicU32) {
-        // Release. PAIRS bell: who sees the new value sees what was written before.
-        bell.fetch_add(1, Release);
-        step!("lock: bell changed");
-        fence(Release); // PAIRS lock.
-        futex::zero_and_wake(&self.word, bell, i32::MAX);
+        // Release. PAIRS lock.
+        self.word.swap(0, Release);
+        step!("lock: free, the bell not rung");
+        // The kernel's increment follows what was written before: PAIRS bell.
+        fence(Release);
+        futex::ring(bell, &self.word);
     }
 
     #[inline]
@@ -266,7 +278,8 @@ impl RobustLock {
         list::unlink(self, mine);
         step!("lock: unlinked");
         // Release. PAIRS lock: the Acquire of the next taker.
-        if self.word.compare_exchange(mine.tid, 0, Release, Relaxed).is_err() {
+        let order = unless_broken!("lock: release", Release, Relaxed);
+        if self.word.compare_exchange(mine.tid, 0, order, Relaxed).is_err() {
             match bell {
                 None => self.release_waking(),
                 Some(bell) => self.release_waking_and_ringing(bell),

@@ -16,14 +16,20 @@ macro_rules! step {
 }
 
 /// Passes the step `name`. Use [`step!`](crate::step!).
-#[cfg(not(feature = "steps"))]
+#[cfg(all(not(feature = "steps"), not(loom)))]
 #[inline(always)]
 pub fn at(_name: &'static str) {}
 
-#[cfg(feature = "steps")]
+/// Passes the step `name`: a model may stop the thread here.
+#[cfg(loom)]
+pub fn at(name: &'static str) {
+    crate::model::step(name);
+}
+
+#[cfg(all(feature = "steps", not(loom)))]
 pub use armed::{arm, at, count_on, counted, disarm, names};
 
-#[cfg(feature = "steps")]
+#[cfg(all(feature = "steps", not(loom)))]
 mod armed {
     use multiproc_segment::local::Local;
     use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};

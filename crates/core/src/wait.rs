@@ -1,8 +1,9 @@
 //! The one place to wait.
 //!
-//! Every blocking call of every crate comes here: a bounded spin while another CPU could
-//! be bringing the news (none when this process is bound to one CPU), then a shared futex
-//! in slices. A slice bounds what a wake-up that a killed process swallowed can cost, and
+//! Every blocking call of every crate comes here: a bounded spin where another CPU could
+//! be bringing the news (none on a machine with one), then a shared futex in slices. How
+//! long to spin is learnt: where both sides are bound to the same CPU it never pays, and
+//! soon costs next to nothing; where they are bound to two, it does. A slice bounds what a wake-up that a killed process swallowed can cost, and
 //! is when a waiter looks at who is alive; a sleeper wakes at most 20 times a second.
 //!
 //! If a process dies here, as a sleeper: the kernel takes it off the futex; a wake-up
@@ -13,6 +14,7 @@ use crate::deadline::Deadline;
 use crate::futex::{self, Waited};
 use crate::prim::{self, AtomicU32};
 use std::cell::Cell;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 /// The longest that anybody sleeps without looking around.
@@ -56,30 +58,25 @@ pub fn wake_one(word: &AtomicU32) {
 /// The most pauses that a wait spins (3 to 6 microseconds on current machines: about what
 /// a sleep and a wake-up cost).
 const MOST: u32 = 200;
-/// The fewest, while another CPU is there.
+/// The fewest: half a microsecond.
 const FEWEST: u32 = 25;
 
 thread_local! {
     static BUDGET: Cell<u32> = const { Cell::new(MOST) };
-    static CPUS: Cell<Cpus> = const { Cell::new(Cpus { several: false, trust: 0 }) };
 }
 
-#[derive(Clone, Copy)]
-struct Cpus {
-    several: bool,
-    /// Spins for which the answer is still believed; an affinity can change.
-    trust: u32,
-}
-
+/// Has this machine several CPUs? (Those of *this* process say nothing: its peer may be
+/// bound to another one.)
 fn several_cpus() -> bool {
-    let known = CPUS.get();
-    if known.trust > 0 {
-        CPUS.set(Cpus { trust: known.trust - 1, ..known });
-        return known.several;
+    // 0 = not asked yet. Relaxed: a number.
+    static ONLINE: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    let mut online = ONLINE.load(Relaxed);
+    if online == 0 {
+        // SAFETY: only asks.
+        online = unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) }.max(1) as u32;
+        ONLINE.store(online, Relaxed);
     }
-    let several = std::thread::available_parallelism().is_ok_and(|n| n.get() > 1);
-    CPUS.set(Cpus { several, trust: 1_000 });
-    several
+    online > 1
 }
 
 /// A bounded, adaptive spin: longer where spinning paid lately, shorter where it did not.

@@ -219,18 +219,30 @@ fn a_foreign_fork_leaves_our_children_alone() -> Outcome {
     let child = Process::builder().daemon(true).start(|| {
         let _ = (&waits).read_exact(&mut [0]);
     })?;
+    let (reader, writer) = pipe()?;
+    let ours = writer.try_clone()?;
+    let us = std::process::id();
+    multiproc_process::at_exit(move || {
+        if std::process::id() != us {
+            let _ = (&ours).write_all(b"its parent's ");
+        }
+    });
     // SAFETY: one thread runs here.
     match unsafe { nix::unistd::fork() }? {
         nix::unistd::ForkResult::Child => {
             // Code of somebody else that ends normally: it must not terminate the daemon, and
             // may have children of its own.
             assert!(active_children().is_empty());
+            multiproc_process::at_exit(move || (&writer).write_all(b"its own").unwrap());
             let own = Process::start(|| 2)?;
             std::process::exit(own.join()?.code());
         }
         nix::unistd::ForkResult::Parent { child: foreign } => {
             let status = nix::sys::wait::waitpid(foreign, None)?;
             assert_eq!(status, nix::sys::wait::WaitStatus::Exited(foreign, 2));
+            let mut hooks = [0; 64];
+            let n = (&reader).read(&mut hooks)?;
+            assert_eq!(std::str::from_utf8(&hooks[..n])?, "its own");
         }
     }
     assert!(child.is_alive());

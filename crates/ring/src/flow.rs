@@ -11,7 +11,7 @@ use crate::state::State;
 use multiproc_core::deadline::Deadline;
 use multiproc_core::prim::{AtomicU32, AtomicU64, Ordering::*, fence};
 use multiproc_core::robust::{RobustGuard, RobustLock};
-use multiproc_core::step;
+use multiproc_core::{step, unless_broken};
 use multiproc_core::wait::{self, Slept, Spin};
 
 /// Records below this stay in the fast caches; above it a writer first hopes for the
@@ -215,6 +215,10 @@ impl<'w> Leader<'w> {
 
 impl Drop for Leader<'_> {
     fn drop(&mut self) {
+        #[cfg(loom)]
+        if multiproc_core::model::dead() {
+            return;
+        }
         self.spin.learn();
         if self.waiting.load(Relaxed) != 0 {
             self.waiting.store(0, Relaxed);
@@ -269,7 +273,7 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
             NotLocked::InVain => PutError::Closed,
         })?;
         if guard.owner_died() {
-            self.repair()?;
+            unless_broken!("ring: repair", self.repair()?, ());
         }
         Ok(guard)
     }
@@ -688,11 +692,12 @@ impl<'a, M: Memory + Copy> Reserved<'a, M> {
         let next = position.after_record(len);
         step!("put: filled");
         // Relaxed: COMMIT carries it (Invariant 1).
-        flow.memory.word(next.at).store(0, Relaxed);
+        unless_broken!("ring: zero", flow.memory.word(next.at).store(0, Relaxed), ());
         step!("put: frontier is zero");
         let header = record::record(record::seq_of(position.items), len);
         // COMMIT. Release. PAIRS record.
-        flow.memory.word(position.at).store(header, Release);
+        let order = unless_broken!("ring: commit", Release, Relaxed);
+        flow.memory.word(position.at).store(header, order);
         step!("put: committed");
         flow.state.put.frontier.store(next.bits(), Release); // PAIRS record (len, unfinished)
         step!("put: counted");
@@ -732,10 +737,9 @@ impl<'a, M: Memory + Copy> Claimed<'a, M> {
         } = self;
         step!("get: copied");
         // RELEASE. Release. PAIRS room.
-        flow.state
-            .get
-            .head
-            .store(position.after_record(len).bits(), Release);
+        let order = unless_broken!("ring: release", Release, Relaxed);
+        let next = position.after_record(len).bits();
+        flow.state.get.head.store(next, order);
         step!("get: released");
         guard.release_ringing(&flow.state.signs.room);
         step!("get: end");

@@ -85,7 +85,7 @@ mod state;
 
 pub use error::{GetError, PutError};
 #[cfg(loom)]
-pub use flow::{Flow, Memory};
+pub use flow::{Claimed, Flow, Memory, Reserved, Wait};
 #[cfg(not(loom))]
 pub use ring::{Claim, Reservation, Ring, Settings, Wait};
 #[cfg(loom)]
