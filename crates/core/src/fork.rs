@@ -65,10 +65,11 @@ pub fn on_child(hook: fn()) -> bool {
 /// Guards, permits, claims and loans that the calling thread holds. A fork would
 /// duplicate them.
 pub fn held_here() -> usize {
-    HELD.get()
+    HELD.get() + crate::robust::held_here()
 }
 
-/// Counts a guard, permit, claim or loan as long as it lives. Not `Send`: held by a thread.
+/// Counts a permit, claim or loan (locks count themselves) as long as it lives. Not `Send`:
+/// held by a thread.
 #[derive(Debug)]
 pub struct HeldHere(std::marker::PhantomData<*const ()>);
 

@@ -154,18 +154,26 @@ fn walk_the_dead() {
 pub(crate) mod list {
     use super::{LINKED, PENDING, TID};
     use crate::robust::RobustLock;
+    use std::marker::PhantomData;
 
     #[derive(Clone, Copy)]
-    pub(crate) struct Mine {
-        pub(crate) tid: u32,
+    pub(crate) struct Mine(u32, PhantomData<*const ()>);
+
+    impl Mine {
+        pub(crate) fn tid(self) -> u32 {
+            self.0
+        }
     }
 
-    pub(crate) fn about_to(lock: &RobustLock) -> Mine {
+    pub(crate) fn mine(_lock: &RobustLock) -> Mine {
+        Mine(TID.with(|t| *t), PhantomData)
+    }
+
+    pub(crate) fn about_to(lock: &RobustLock, _mine: Mine) {
         PENDING.with(|p| p.set(lock.word_address()));
-        Mine { tid: TID.with(|t| *t) }
     }
 
-    pub(crate) fn settled(_lock: &RobustLock, _mine: Mine) {
+    pub(crate) fn done(_lock: &RobustLock, _mine: Mine) {
         PENDING.with(|p| p.set(0));
     }
 
@@ -178,6 +186,10 @@ pub(crate) mod list {
     }
 
     pub(crate) fn forget_in_child() {}
+
+    pub(crate) fn held_here() -> usize {
+        0
+    }
 }
 
 /// Is the code broken at this place, on purpose? So says the environment of the process.

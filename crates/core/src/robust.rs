@@ -50,19 +50,19 @@
 //! this process write anywhere: links are written for the kernel and never read back.
 
 use crate::deadline::Deadline;
-use crate::fork::HeldHere;
 use crate::prim::{AtomicU32, AtomicU64, Ordering::*, fence};
 use crate::wait::{self, Slept, Spin};
 use crate::{futex, identity, step, unless_broken};
 use multiproc_segment::Shareable;
 use std::fmt;
+use std::marker::PhantomData;
 
 #[cfg(not(loom))]
 mod list;
 #[cfg(loom)]
 use crate::model::list;
 
-pub(crate) use list::forget_in_child;
+pub(crate) use list::{forget_in_child, held_here};
 
 const WAITERS: u32 = 1 << 31;
 const OWNER_DIED: u32 = 1 << 30;
@@ -111,6 +111,13 @@ impl RobustLock {
         }
     }
 
+    /// Takes the lock if it is free, its last holder did not die and nobody waits for
+    /// anything. Never blocks; the fast part of [`RobustLock::try_acquire`].
+    #[inline(always)]
+    pub fn try_acquire_clean(&self) -> Option<RobustGuard<'_>> {
+        self.take_free()
+    }
+
     /// Takes the lock if it is free. Never blocks.
     #[inline]
     pub fn try_acquire(&self) -> Option<RobustGuard<'_>> {
@@ -134,36 +141,38 @@ impl RobustLock {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn take_free(&self) -> Option<RobustGuard<'_>> {
-        let mine = list::about_to(self);
+        let mine = list::mine(self);
+        list::about_to(self, mine);
         step!("lock: pending");
         // Acquire. PAIRS lock: the Release in `release`.
-        if self.word.compare_exchange(0, mine.tid, Acquire, Relaxed).is_ok() {
+        if self.word.compare_exchange(0, mine.tid(), Acquire, Relaxed).is_ok() {
             step!("lock: taken, not linked");
             Some(self.taken(mine, false))
         } else {
-            list::settled(self, mine);
+            list::done(self, mine);
             None
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn taken(&self, mine: list::Mine, owner_died: bool) -> RobustGuard<'_> {
         list::link(self, mine);
-        list::settled(self, mine);
+        list::done(self, mine);
         step!("lock: held");
-        RobustGuard { lock: self, owner_died, held: HeldHere::new() }
+        RobustGuard { lock: self, bell: Bell(owner_died.into(), PhantomData), thread: PhantomData }
     }
 
     /// One try at a word that is free but for WAITERS or OWNER_DIED.
     #[cold]
     fn take_marked(&self) -> Option<RobustGuard<'_>> {
-        let mine = list::about_to(self);
+        let mine = list::mine(self);
+        list::about_to(self, mine);
         loop {
             let word = self.word.load(Relaxed);
             if word & TID != 0 {
-                list::settled(self, mine);
+                list::done(self, mine);
                 return None;
             }
             if let Some(guard) = self.take(word, word & WAITERS, mine) {
@@ -175,14 +184,15 @@ impl RobustLock {
     /// Takes the lock from a word that shows no living owner, keeping `keep` of its marks.
     fn take(&self, word: u32, keep: u32, mine: list::Mine) -> Option<RobustGuard<'_>> {
         // Acquire. PAIRS lock.
-        self.word.compare_exchange(word, mine.tid | keep, Acquire, Relaxed).ok()?;
+        self.word.compare_exchange(word, mine.tid() | keep, Acquire, Relaxed).ok()?;
         step!("lock: taken, not linked");
         Some(self.taken(mine, word & OWNER_DIED != 0 || word & TID != 0))
     }
 
     #[cold]
     fn acquire_contended(&self, deadline: Deadline) -> Result<RobustGuard<'_>, TimedOut> {
-        let mine = list::about_to(self);
+        let mine = list::mine(self);
+        list::about_to(self, mine);
         let mut spin = Spin::new();
         let mut keep = 0;
         let mut owner_vanished = false;
@@ -207,7 +217,7 @@ impl RobustLock {
             }
             keep = unless_broken!("lock: keep the mark", WAITERS, 0);
             if deadline.passed() {
-                list::settled(self, mine);
+                list::done(self, mine);
                 return Err(TimedOut);
             }
             step!("lock: about to sleep");
@@ -218,7 +228,7 @@ impl RobustLock {
                         && !identity::pid_exists(word & TID);
                 }
                 Slept::TimedOut => {
-                    list::settled(self, mine);
+                    list::done(self, mine);
                     return Err(TimedOut);
                 }
             }
@@ -237,7 +247,7 @@ impl RobustLock {
     }
 
     /// Asks whoever releases the lock next to ring its bell (see
-    /// [`RobustGuard::release_ringing`]). Afterwards, look once more for what you wait for,
+    /// [`RobustGuard::with_bell`]). Afterwards, look once more for what you wait for,
     /// and only then sleep on the bell as it was before the call: all that the last holders
     /// wrote before they released is seen after it.
     pub fn ask_for_bell(&self) {
@@ -252,41 +262,39 @@ impl RobustLock {
         &raw const self.word as usize
     }
 
-    #[cold]
-    fn release_waking(&self) {
-        fence(Release); // PAIRS lock: the kernel's store of 0 frees the lock.
-        futex::zero_and_wake_one(&self.word);
-    }
-
-    /// Frees first and rings afterwards: a mark that is set once the bell has changed
-    /// belongs to the next release, and must not be wiped by this one (a model found the
-    /// lost wake-up of the other order). Killed in between, the kernel wakes one who waits
-    /// for the lock, and the bell's sleepers look again within a slice.
-    #[cold]
-    fn release_waking_and_ringing(&self, bell: &AtomicU32) {
-        // Release. PAIRS lock.
-        self.word.swap(0, Release);
-        step!("lock: free, the bell not rung");
-        // The kernel's increment follows what was written before: PAIRS bell.
-        fence(Release);
-        futex::ring(bell, &self.word);
-    }
-
-    #[inline]
+    #[inline(always)]
     fn release(&self, bell: Option<&AtomicU32>) {
-        let mine = list::about_to(self);
+        let mine = list::mine(self);
+        list::about_to(self, mine);
         list::unlink(self, mine);
         step!("lock: unlinked");
         // Release. PAIRS lock: the Acquire of the next taker.
         let order = unless_broken!("lock: release", Release, Relaxed);
-        if self.word.compare_exchange(mine.tid, 0, order, Relaxed).is_err() {
-            match bell {
-                None => self.release_waking(),
-                Some(bell) => self.release_waking_and_ringing(bell),
-            }
+        if self.word.compare_exchange(mine.tid(), 0, order, Relaxed).is_err() {
+            self.release_marked(mine, bell);
         }
         step!("lock: freed");
-        list::settled(self, mine);
+        list::done(self, mine);
+    }
+
+    /// With a bell, frees first and rings afterwards: a mark that is set once the bell has
+    /// changed belongs to the next release, and must not be wiped by this one (a model
+    /// found the lost wake-up of the other order). Killed in between, the kernel wakes one
+    /// who waits for the lock, and the bell's sleepers look again within a slice.
+    #[cold]
+    fn release_marked(&self, mine: list::Mine, bell: Option<&AtomicU32>) {
+        if self.word.load(Relaxed) & TID != mine.tid() {
+            // Not ours: a copy of the guard in a forked child, or a peer's scribble.
+            return;
+        }
+        let Some(bell) = bell else {
+            fence(Release); // PAIRS lock: the kernel's store of 0 frees the lock.
+            return futex::zero_and_wake_one(&self.word);
+        };
+        self.word.swap(0, Release); // PAIRS lock
+        step!("lock: free, the bell not rung");
+        fence(Release); // PAIRS bell: the kernel's increment follows what was written.
+        futex::ring(bell, &self.word);
     }
 }
 
@@ -303,45 +311,63 @@ impl fmt::Debug for RobustLock {
 }
 
 /// A held [`RobustLock`]; released on drop, by the thread that acquired it.
+///
+/// Two words, so that it travels in registers: it is made and given up with every message.
 #[must_use = "the lock is released when the guard is dropped"]
 pub struct RobustGuard<'a> {
     lock: &'a RobustLock,
-    owner_died: bool,
-    held: HeldHere,
+    bell: Bell<'a>,
+    /// Not `Send`: it is the thread that holds.
+    thread: PhantomData<*const ()>,
 }
 
-impl RobustGuard<'_> {
+/// A bell or none, and whether the last holder died: the lowest bit, as words are aligned.
+#[derive(Clone, Copy)]
+struct Bell<'a>(usize, PhantomData<&'a AtomicU32>);
+
+impl<'a> Bell<'a> {
+    const DIED: usize = 1;
+
+    #[inline]
+    fn get(self) -> Option<&'a AtomicU32> {
+        let address = self.0 & !Self::DIED;
+        // SAFETY: 0, or made from a reference by `with_bell`, which lives as long as 'a.
+        unsafe { (address as *const AtomicU32).as_ref() }
+    }
+}
+
+impl<'a> RobustGuard<'a> {
     /// Did the holder before us die holding it? Then what the lock protects may be half
     /// done.
     #[inline]
     pub fn owner_died(&self) -> bool {
-        self.owner_died
+        self.bell.0 & Bell::DIED != 0
     }
 
-    /// Releases; if somebody asked for the bell (or waits for the lock), also changes `bell`
-    /// and wakes all who sleep on it, in the system call that frees the lock.
+    /// The same guard, with a bell: if somebody asks for it ([`RobustLock::ask_for_bell`]),
+    /// or waits for the lock, the release changes `bell` and wakes all who sleep on it.
     #[inline]
-    pub fn release_ringing(self, bell: &AtomicU32) {
-        let this = std::mem::ManuallyDrop::new(self);
-        // SAFETY: read once; `this` is never dropped.
-        let _held = unsafe { std::ptr::read(&this.held) };
-        this.lock.release(Some(bell));
+    pub fn with_bell(mut self, bell: &'a AtomicU32) -> Self {
+        self.bell.0 = std::ptr::from_ref(bell) as usize | self.bell.0 & Bell::DIED;
+        self
     }
 }
 
 impl Drop for RobustGuard<'_> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
         #[cfg(loom)]
         if crate::model::dead() {
             return;
         }
-        self.lock.release(None);
+        self.lock.release(self.bell.get());
     }
 }
 
 impl fmt::Debug for RobustGuard<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RobustGuard").field("owner_died", &self.owner_died).finish_non_exhaustive()
+        f.debug_struct("RobustGuard")
+            .field("owner_died", &self.owner_died())
+            .finish_non_exhaustive()
     }
 }

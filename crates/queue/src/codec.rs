@@ -196,11 +196,8 @@ impl<T: IntoBytes + TryFromBytes + Immutable> Codec<T> for Plain {
         }
         let mut bytes = [0; SMALL];
         let bytes = &mut bytes[..size_of::<T>()];
-        let claim = ring.claim(wait)?;
-        let found = claim.len();
-        let fits = claim.read_exact(bytes);
-        claim.release();
-        if !fits {
+        let found = ring.get_exact(bytes, wait)?;
+        if found != bytes.len() {
             return Err(GetFailure::Decode(format!(
                 "{found} bytes are not a {}",
                 std::any::type_name::<T>()

@@ -64,8 +64,8 @@ impl<T, C> QueueOptions<T, C> {
         self
     }
 
-    /// Bytes of address space for queued messages (4 GiB by default, at most 8 GiB). Memory
-    /// is used only as messages need it.
+    /// Bytes of address space for queued messages (4 GiB by default, at most 8 GiB), half of
+    /// which one message may take. Memory is used only as messages need it.
     pub fn reserve(mut self, bytes: usize) -> Self {
         self.settings.reserve = bytes;
         self

@@ -6,16 +6,22 @@ use multiproc_segment::{AllocateError, Segment};
 use std::sync::atomic::AtomicU64;
 
 /// The bytes behind a ring: `reserve` of them from `base`, in `segment`.
-#[derive(Clone, Copy)]
-pub(crate) struct Area<'a> {
-    pub(crate) segment: &'a Segment,
+#[derive(Clone)]
+pub(crate) struct Area {
+    pub(crate) segment: Segment,
     pub(crate) base: *mut u8,
     /// Where `base` lies in the segment's body.
     pub(crate) offset: usize,
     pub(crate) reserve: usize,
 }
 
-impl Memory for Area<'_> {
+// SAFETY: the pointer goes into the segment, which is kept alive beside it and may be used
+// by any thread; every access is atomic, or under the ring's locks.
+unsafe impl Send for Area {}
+// SAFETY: as for `Send`.
+unsafe impl Sync for Area {}
+
+impl Memory for &Area {
     #[inline]
     fn word(&self, at: usize) -> &AtomicU64 {
         debug_assert!(at.is_multiple_of(8) && at + 8 <= self.reserve);
@@ -51,7 +57,7 @@ impl Memory for Area<'_> {
     }
 }
 
-impl Area<'_> {
+impl Area {
     /// Copies `len` bytes from the offset to `to`.
     ///
     /// # Safety
@@ -64,5 +70,19 @@ impl Area<'_> {
         // breaks the protocol can change them under the copy: then the copy holds
         // something else, and decoding works on the copy alone.
         unsafe { std::ptr::copy_nonoverlapping(self.base.add(at), to, len) }
+    }
+
+    /// Copies a record that was checked against the reserve out, replacing the content of
+    /// `to`.
+    #[inline]
+    pub(crate) fn read_into(&self, at: usize, len: usize, to: &mut Vec<u8>) {
+        to.clear();
+        to.reserve(len);
+        // SAFETY: `to` has room for `len` bytes, and they are all written; the range was
+        // checked when the record was found.
+        unsafe {
+            self.read(at, len, to.as_mut_ptr());
+            to.set_len(len);
+        }
     }
 }

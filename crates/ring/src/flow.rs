@@ -1,8 +1,8 @@
 //! The protocol: put, get, wait, repair. Over any [`Memory`], so that loom can run it.
 //!
 //! Ordering pairs here: `record` (COMMIT and who reads a header), `room` (RELEASE and who
-//! reuses the memory), `finished` (the last task done and who joins). The locks' own pair
-//! is `lock`, the bells' is `bell`.
+//! reuses the memory), `finished` (the last task done and who joins), `waiting` (a
+//! writer without room, and who counts). The locks' own pair is `lock`, the bells' is `bell`.
 
 use crate::error::{GetError, PutError};
 use crate::place::{Place, View};
@@ -13,10 +13,14 @@ use multiproc_core::prim::{AtomicU32, AtomicU64, Ordering::*, fence};
 use multiproc_core::robust::{RobustGuard, RobustLock};
 use multiproc_core::{step, unless_broken};
 use multiproc_core::wait::{self, Slept, Spin};
+use std::time::Duration;
 
 /// Records below this stay in the fast caches; above it a writer first hopes for the
 /// reader.
 const HOT: usize = 1 << 20;
+
+/// How far a writer goes above the hot window without another look.
+const STRIDE: usize = 1 << 16;
 
 /// The bytes behind a ring.
 pub trait Memory {
@@ -48,7 +52,7 @@ pub struct Wait<'a> {
     /// Until when.
     pub deadline: Deadline,
     /// Is it in vain? Asked before sleeping (with false: only what costs nothing to know)
-    /// and after each slice (with true: also who is alive).
+    /// and after each slice and at the deadline (with true: also who is alive).
     pub in_vain: &'a dyn Fn(bool) -> bool,
 }
 
@@ -107,19 +111,24 @@ enum NotLocked {
     InVain,
 }
 
-/// Takes a side's lock. `waiting` says that its holder itself waits: then there is nothing
-/// to be had for one who does not.
+/// Takes a side's lock, to be released with `bell`. `waiting` says that its holder itself
+/// waits: then there is nothing to be had for one who does not.
 #[inline]
 fn lock<'a>(
     lock: &'a RobustLock,
+    bell: &'a AtomicU32,
     waiting: &AtomicU32,
     wait: &Wait<'_>,
 ) -> Result<RobustGuard<'a>, NotLocked> {
     match lock.try_acquire() {
-        Some(guard) => Ok(guard),
-        None => lock_contended(lock, waiting, wait),
+        Some(guard) => Ok(guard.with_bell(bell)),
+        None => Ok(lock_contended(lock, waiting, wait)?.with_bell(bell)),
     }
 }
+
+/// How long one who does not wait still waits for another's copy to be done, unless it is
+/// stopped in the middle.
+const MOST_COPYING: Duration = Duration::from_millis(50);
 
 #[cold]
 fn lock_contended<'a>(
@@ -127,25 +136,23 @@ fn lock_contended<'a>(
     waiting: &AtomicU32,
     wait: &Wait<'_>,
 ) -> Result<RobustGuard<'a>, NotLocked> {
-    if wait.deadline == Deadline::NOW {
+    let at_once = wait.deadline == Deadline::NOW;
+    let (until, slice) = match at_once {
+        true => (Deadline::after(MOST_COPYING), Duration::from_millis(1)),
+        false => (wait.deadline, wait::SLICE),
+    };
+    loop {
         // Relaxed: a hint. Whoever put or got before our call has released since.
-        if waiting.load(Relaxed) != 0 {
+        if at_once && waiting.load(Relaxed) != 0 {
             return Err(NotLocked::TimedOut);
         }
-        // The holder is copying: that takes no longer than a copy does, unless it is
-        // stopped in the middle.
-        let soon = Deadline::after(wait::SLICE);
-        return lock.acquire(soon).map_err(|_| NotLocked::TimedOut);
-    }
-    loop {
-        let slice = Deadline::after(wait::SLICE).sooner(wait.deadline);
-        if let Ok(guard) = lock.acquire(slice) {
+        if let Ok(guard) = lock.acquire(Deadline::after(slice).sooner(until)) {
             return Ok(guard);
         }
-        if (wait.in_vain)(true) {
+        if !at_once && (wait.in_vain)(true) {
             return Err(NotLocked::InVain);
         }
-        if wait.deadline.passed() {
+        if until.passed() {
             return Err(NotLocked::TimedOut);
         }
     }
@@ -180,17 +187,14 @@ impl<'w> Leader<'w> {
     /// Waits a little, because the last look found nothing.
     fn wait(&mut self, bell: &AtomicU32, other: &RobustLock) -> Next {
         if self.wait.deadline == Deadline::NOW {
-            return if (self.wait.in_vain)(false) {
-                Next::InVain
-            } else {
-                Next::TimedOut
-            };
+            return self.out_of_time();
         }
         let Some(seen) = self.asked else {
             if self.spin.again() {
                 return Next::Look;
             }
-            self.waiting.store(1, Relaxed);
+            // Release. PAIRS waiting: what was put before is counted.
+            self.waiting.store(1, Release);
             // Acquire. PAIRS bell.
             self.asked = Some(bell.load(Acquire));
             other.ask_for_bell();
@@ -203,12 +207,21 @@ impl<'w> Leader<'w> {
         };
         self.asked = None;
         match wait::sleep(bell, seen, self.wait.deadline) {
-            Slept::TimedOut => Next::TimedOut,
+            Slept::TimedOut => self.out_of_time(),
             Slept::SliceOver if (self.wait.in_vain)(true) => Next::InVain,
             Slept::Look | Slept::SliceOver => {
                 step!("ring: woken");
                 Next::Look
             }
+        }
+    }
+
+    /// Also who never waits for a whole slice hears of it when the others have died.
+    fn out_of_time(&self) -> Next {
+        if (self.wait.in_vain)(true) {
+            Next::InVain
+        } else {
+            Next::TimedOut
         }
     }
 }
@@ -227,9 +240,10 @@ impl Drop for Leader<'_> {
 }
 
 impl<'a, M: Memory + Copy> Flow<'a, M> {
-    /// The most bytes that a record can have here.
+    /// The most bytes that a record can have here: half the reserve. Wherever the two sides
+    /// stand in an empty ring, so much is free on one side of them.
     pub fn most(&self) -> usize {
-        (self.memory.reserve() - 2 * UNIT).min(u32::MAX as usize)
+        (self.memory.reserve() / 2 - 2 * UNIT).min(u32::MAX as usize)
     }
 
     /// Room for a record of `len` bytes. *Blocks until* there is room, the deadline passes,
@@ -241,34 +255,74 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
     /// See [`PutError`].
     #[inline]
     pub fn reserve(self, len: usize, wait: Wait<'_>) -> Result<Reserved<'a, M>, PutError> {
-        if len > self.most() {
-            return Err(PutError::TooLarge {
-                bytes: len,
-                most: self.most(),
-            });
-        }
-        step!("put: begin");
-        let guard = self.lock_put(&wait)?;
-        let need = record::size(len) + UNIT;
-        if self.state.signs.shut.load(Relaxed) != 0 {
-            return Err(PutError::Closed);
-        }
-        let position = match self.find_place(need, &wait)? {
-            Some(position) => position,
-            None => self.wait_for_room(need, wait)?,
-        };
-        Ok(Reserved {
-            flow: self,
-            guard,
-            position,
-            len,
-        })
+        let (guard, position) = self.begin_put(len, &wait)?;
+        Ok(Reserved { flow: self, guard, position, len })
     }
 
+    /// [`Flow::reserve`], the bytes, and COMMIT.
+    ///
+    /// # Errors
+    ///
+    /// See [`PutError`].
     #[inline]
+    pub fn put(self, bytes: &[u8], wait: Wait<'_>) -> Result<(), PutError> {
+        let (guard, position) = self.begin_put(bytes.len(), &wait)?;
+        // SAFETY: a place for so many bytes, so allocated and inside; we hold the put lock.
+        unsafe { self.memory.write(position.at + UNIT, bytes) };
+        self.end_put(position, bytes.len());
+        drop(guard);
+        step!("put: end");
+        Ok(())
+    }
+
+    /// The lock, and a place for `len` bytes.
+    #[inline(always)]
+    fn begin_put(
+        &self,
+        len: usize,
+        wait: &Wait<'_>,
+    ) -> Result<(RobustGuard<'a>, Position), PutError> {
+        let (put, signs) = (&self.state.put, &self.state.signs);
+        if len > self.most() {
+            return Err(PutError::TooLarge { bytes: len, most: self.most() });
+        }
+        step!("put: begin");
+        let guard = match put.lock.try_acquire_clean() {
+            Some(guard) => guard.with_bell(&signs.data),
+            None => self.lock_put(wait)?,
+        };
+        if signs.shut.load(Relaxed) != 0 {
+            return Err(PutError::Closed);
+        }
+        let need = record::size(len) + UNIT;
+        let position = match self.place_at_once(need) {
+            Some(position) => position,
+            None => self.place(need, wait)?,
+        };
+        Ok((guard, position))
+    }
+
+    /// Makes the record exist. The lock is released afterwards.
+    #[inline(always)]
+    fn end_put(&self, position: Position, len: usize) {
+        let next = position.after_record(len);
+        step!("put: filled");
+        // Relaxed: COMMIT carries it (Invariant 1).
+        unless_broken!("ring: zero", self.memory.word(next.at).store(0, Relaxed), ());
+        step!("put: frontier is zero");
+        let header = record::record(record::seq_of(position.items), len);
+        // COMMIT. Release. PAIRS record.
+        let order = unless_broken!("ring: commit", Release, Relaxed);
+        self.memory.word(position.at).store(header, order);
+        step!("put: committed");
+        self.state.put.frontier.store(next.bits(), Release); // PAIRS record (len, unfinished)
+        step!("put: counted");
+    }
+
+    #[cold]
     fn lock_put(&self, wait: &Wait<'_>) -> Result<RobustGuard<'a>, PutError> {
-        let put = &self.state.put;
-        let guard = lock(&put.lock, &put.waiting, wait).map_err(|e| match e {
+        let (put, signs) = (&self.state.put, &self.state.signs);
+        let guard = lock(&put.lock, &signs.data, &put.waiting, wait).map_err(|e| match e {
             NotLocked::TimedOut => PutError::Full,
             NotLocked::InVain => PutError::Closed,
         })?;
@@ -276,6 +330,14 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
             unless_broken!("ring: repair", self.repair()?, ());
         }
         Ok(guard)
+    }
+
+    #[cold]
+    fn place(&self, need: usize, wait: &Wait<'_>) -> Result<Position, PutError> {
+        match self.find_place(need, wait)? {
+            Some(position) => Ok(position),
+            None => self.wait_for_room(need, *wait),
+        }
     }
 
     #[cold]
@@ -302,6 +364,7 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
     fn repair(&self) -> Result<(), PutError> {
         let put = &self.state.put;
         put.waiting.store(0, Relaxed);
+        put.limit.store(0, Relaxed);
         let reserve = self.memory.reserve();
         let mut frontier = Position::read(put.frontier.load(Relaxed));
         let mut jumps = 0;
@@ -359,23 +422,40 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
         Position::read(bits)
     }
 
+    /// Under the put lock: the frontier, if the record may go there as far as is known.
+    #[inline(always)]
+    fn place_at_once(&self, need: usize) -> Option<Position> {
+        let put = &self.state.put;
+        let frontier = Position::read(put.frontier.load(Relaxed));
+        let seen = Position::read(put.seen_head.load(Relaxed));
+        let limit = put.limit.load(Relaxed) as usize;
+        let queued = frontier.items.wrapping_sub(seen.items);
+        (queued < self.state.signs.capacity.load(Relaxed)
+            && frontier.at + need <= limit.min(self.memory.reserve()))
+        .then_some(frontier)
+    }
+
     /// Under the put lock: where the record goes now, if anywhere; jumps and grows for it.
-    #[inline]
     fn find_place(&self, need: usize, wait: &Wait<'_>) -> Result<Option<Position>, PutError> {
+        if let Some(position) = self.place_at_once(need) {
+            return Ok(Some(position));
+        }
         let put = &self.state.put;
         let frontier = Position::read(put.frontier.load(Relaxed));
         let capacity = self.state.signs.capacity.load(Relaxed);
-        let queued = |head: Position| frontier.items.wrapping_sub(head.items);
-        let head = Position::read(put.seen_head.load(Relaxed));
-        let view = self.view(frontier, head);
-        if queued(head) < capacity && view.is_sound() && view.hot(need, HOT) == Some(Place::Here) {
-            return Ok(Some(frontier));
-        }
         let head = self.read_head();
-        if queued(head) >= capacity {
+        if frontier.items.wrapping_sub(head.items) >= capacity {
             return Ok(None);
         }
-        self.find_place_slowly(frontier, head, need, wait)
+        let place = self.find_place_slowly(frontier, head, need, wait)?;
+        if let Some(at) = place {
+            // Above the hot window, a look every now and then: it may be left again.
+            let hot = HOT.max(at.at + STRIDE);
+            let seen = Position::read(put.seen_head.load(Relaxed));
+            let limit = self.view(at, seen).limit(hot);
+            put.limit.store(limit as u64, Relaxed);
+        }
+        Ok(place)
     }
 
     #[cold]
@@ -440,6 +520,7 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
     fn jump(&self, frontier: Position, target: usize) -> Position {
         let put = &self.state.put;
         step!("jump: begin");
+        put.limit.store(0, Relaxed);
         // Relaxed: the COMMIT below carries it (Invariants 1 and 2).
         self.memory.word(target).store(0, Relaxed);
         step!("jump: new frontier is zero");
@@ -464,42 +545,83 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
     /// See [`GetError`].
     #[inline]
     pub fn claim(self, wait: Wait<'_>) -> Result<Claimed<'a, M>, GetError> {
-        let get = &self.state.get;
+        let (guard, position, len) = self.begin_get(&wait)?;
+        Ok(Claimed { flow: self, guard, position, len })
+    }
+
+    /// [`Flow::claim`], `read` of offset and length, and RELEASE.
+    ///
+    /// # Errors
+    ///
+    /// See [`GetError`].
+    #[inline]
+    pub fn get<R>(
+        self,
+        wait: Wait<'_>,
+        read: impl FnOnce(M, usize, usize) -> R,
+    ) -> Result<R, GetError> {
+        let (guard, position, len) = self.begin_get(&wait)?;
+        let result = read(self.memory, position.at + UNIT, len);
+        self.end_get(position, len);
+        drop(guard);
+        step!("get: end");
+        Ok(result)
+    }
+
+    /// The lock, and the next record.
+    #[inline(always)]
+    fn begin_get(
+        &self,
+        wait: &Wait<'_>,
+    ) -> Result<(RobustGuard<'a>, Position, usize), GetError> {
+        let (get, signs) = (&self.state.get, &self.state.signs);
         step!("get: begin");
-        let guard = match lock(&get.lock, &get.waiting, &wait) {
+        let guard = match get.lock.try_acquire_clean() {
+            Some(guard) => guard.with_bell(&signs.room),
+            None => self.lock_get(wait)?,
+        };
+        let (position, len) = match self.look_at_once() {
+            Some(found) => found,
+            None => self.wait_for_data(*wait)?,
+        };
+        Ok((guard, position, len))
+    }
+
+    /// Gives the record up. The lock is released afterwards.
+    #[inline(always)]
+    fn end_get(&self, position: Position, len: usize) {
+        step!("get: copied");
+        // RELEASE. Release. PAIRS room.
+        let order = unless_broken!("ring: release", Release, Relaxed);
+        let next = position.after_record(len).bits();
+        self.state.get.head.store(next, order);
+        step!("get: released");
+    }
+
+    #[cold]
+    fn lock_get(&self, wait: &Wait<'_>) -> Result<RobustGuard<'a>, GetError> {
+        let (get, signs) = (&self.state.get, &self.state.signs);
+        let guard = match lock(&get.lock, &signs.room, &get.waiting, wait) {
             Ok(guard) => guard,
             Err(NotLocked::TimedOut) => return Err(GetError::Empty),
             Err(NotLocked::InVain) => {
                 // The leader says what is left, and when there is nothing any more.
-                lock(
-                    &get.lock,
-                    &get.waiting,
-                    &Wait {
-                        in_vain: &|_| false,
-                        ..wait
-                    },
-                )
-                .map_err(|_| GetError::Empty)?
+                let wait = Wait { in_vain: &|_| false, ..*wait };
+                lock(&get.lock, &signs.room, &get.waiting, &wait).map_err(|_| GetError::Empty)?
             }
         };
         if guard.owner_died() {
             get.waiting.store(0, Relaxed);
         }
-        let (position, len) = match self.look()? {
-            Some(found) => found,
-            None => self.wait_for_data(wait)?,
-        };
-        Ok(Claimed {
-            flow: self,
-            guard,
-            position,
-            len,
-        })
+        Ok(guard)
     }
 
     #[cold]
     fn wait_for_data(&self, wait: Wait<'_>) -> Result<(Position, usize), GetError> {
         let (put, get, signs) = (&self.state.put, &self.state.get, &self.state.signs);
+        if let Some(found) = self.look()? {
+            return Ok(found);
+        }
         let mut leader = Leader::new(&get.waiting, wait);
         loop {
             let next = leader.wait(&signs.data, &put.lock);
@@ -518,8 +640,23 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
         }
     }
 
+    /// Under the get lock: the record at the head, if one is there and nothing is odd.
+    #[inline(always)]
+    fn look_at_once(&self) -> Option<(Position, usize)> {
+        let head = Position::read(self.state.get.head.load(Relaxed));
+        let reserve = self.memory.reserve();
+        if head.at > reserve - UNIT {
+            return None;
+        }
+        // Acquire. PAIRS record: the bytes, and the zero behind them.
+        let word = self.memory.word(head.at).load(Acquire);
+        let (seq, len) = record::plain_record(word)?;
+        (seq == record::seq_of(head.items) && head.at + record::size(len) <= reserve - UNIT)
+            .then_some((head, len))
+    }
+
     /// Under the get lock: the record at the head, if there is one; follows jumps.
-    #[inline]
+    #[cold]
     fn look(&self) -> Result<Option<(Position, usize)>, GetError> {
         let head_word = &self.state.get.head;
         let reserve = self.memory.reserve();
@@ -588,6 +725,18 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
         self.put_count().wrapping_sub(done)
     }
 
+    /// Sees to it that what is committed is counted. A writer may have committed and not yet
+    /// written the frontier down, or died there; one that waits for room has not.
+    fn catch_up(&self, deadline: Deadline) -> bool {
+        let put = &self.state.put;
+        // Acquire. PAIRS waiting.
+        let in_vain = &|_| put.waiting.load(Acquire) != 0;
+        !matches!(
+            self.lock_put(&Wait { deadline, in_vain }),
+            Err(PutError::Full | PutError::Corrupted)
+        )
+    }
+
     /// Reports one record done. False if that is once too often; then nothing changed.
     #[must_use]
     pub fn task_done(&self) -> bool {
@@ -596,9 +745,7 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
         let mut looked = false;
         loop {
             if done == self.put_count() {
-                // A writer may have committed and not yet written the frontier down, or
-                // died there.
-                if looked || self.lock_put(&Wait::FOREVER).is_err() {
+                if looked || !self.catch_up(Deadline::NEVER) {
                     return false;
                 }
                 looked = true;
@@ -632,7 +779,7 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
             signs.joiners.store(1, Relaxed);
             fence(SeqCst); // PAIRS finished
             if self.state.put.lock.is_orphaned() {
-                drop(self.lock_put(&Wait::FOREVER));
+                let _ = self.catch_up(deadline);
             }
             if self.unfinished() == 0 {
                 return true;
@@ -683,25 +830,8 @@ impl<'a, M: Memory + Copy> Reserved<'a, M> {
     /// Makes the record exist.
     #[inline]
     pub fn commit(self) {
-        let Self {
-            flow,
-            guard,
-            position,
-            len,
-        } = self;
-        let next = position.after_record(len);
-        step!("put: filled");
-        // Relaxed: COMMIT carries it (Invariant 1).
-        unless_broken!("ring: zero", flow.memory.word(next.at).store(0, Relaxed), ());
-        step!("put: frontier is zero");
-        let header = record::record(record::seq_of(position.items), len);
-        // COMMIT. Release. PAIRS record.
-        let order = unless_broken!("ring: commit", Release, Relaxed);
-        flow.memory.word(position.at).store(header, order);
-        step!("put: committed");
-        flow.state.put.frontier.store(next.bits(), Release); // PAIRS record (len, unfinished)
-        step!("put: counted");
-        guard.release_ringing(&flow.state.signs.data);
+        self.flow.end_put(self.position, self.len);
+        drop(self.guard);
         step!("put: end");
     }
 }
@@ -729,19 +859,8 @@ impl<'a, M: Memory + Copy> Claimed<'a, M> {
     /// Gives the record up: it is gone.
     #[inline]
     pub fn release(self) {
-        let Self {
-            flow,
-            guard,
-            position,
-            len,
-        } = self;
-        step!("get: copied");
-        // RELEASE. Release. PAIRS room.
-        let order = unless_broken!("ring: release", Release, Relaxed);
-        let next = position.after_record(len).bits();
-        flow.state.get.head.store(next, order);
-        step!("get: released");
-        guard.release_ringing(&flow.state.signs.room);
+        self.flow.end_get(self.position, self.len);
+        drop(self.guard);
         step!("get: end");
     }
 }

@@ -11,14 +11,14 @@ use crate::record::UNIT;
 pub(crate) struct View {
     /// The frontier.
     pub(crate) at: usize,
-    pub(crate) run: u8,
+    pub(crate) run: u32,
     /// Where the frontier's run began.
     pub(crate) start: usize,
     /// The end of the run before it.
     pub(crate) top: usize,
     /// The reader's offset and run.
     pub(crate) head: usize,
-    pub(crate) head_run: u8,
+    pub(crate) head_run: u32,
     /// Bytes allocated.
     pub(crate) window: usize,
     /// Bytes that can be allocated at most.
@@ -49,6 +49,11 @@ impl View {
     fn ceiling(&self) -> usize {
         let below_reader = self.start == 0 && (self.head_run + 1) & 3 == self.run;
         if below_reader { self.head } else { usize::MAX }
+    }
+
+    /// The offset below which records may go at the frontier, as things stand.
+    pub(crate) fn limit(&self, hot: usize) -> usize {
+        hot.min(self.window).min(self.ceiling())
     }
 
     /// Below `limit` only: the place for a record that takes `need` bytes (itself and the

@@ -44,6 +44,14 @@ impl Header {
     }
 }
 
+/// Sequence number and length, if the header is a record's.
+#[inline(always)]
+pub(crate) fn plain_record(word: u64) -> Option<(u32, usize)> {
+    let (seq, len) = ((word >> 32 & SEQ_MASK) as u32, word as u32 as usize);
+    (word & (COMMIT | JUMP) == COMMIT).then_some((seq, len))
+}
+
+#[inline(always)]
 pub(crate) fn seq_of(count: u32) -> u32 {
     count & SEQ_MASK as u32
 }
@@ -59,7 +67,7 @@ pub(crate) fn size(len: usize) -> usize {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Position {
     pub(crate) at: usize,
-    pub(crate) run: u8,
+    pub(crate) run: u32,
     pub(crate) items: u32,
 }
 
@@ -68,7 +76,7 @@ impl Position {
     pub(crate) fn read(bits: u64) -> Self {
         Self {
             at: ((bits & SEQ_MASK) as usize) * UNIT,
-            run: (bits >> SEQ_BITS & 3) as u8,
+            run: (bits >> SEQ_BITS & 3) as u32,
             items: (bits >> 32) as u32,
         }
     }

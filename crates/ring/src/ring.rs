@@ -25,8 +25,8 @@ struct Body {
 pub struct Settings {
     /// Records that may be queued at a time; at least 1.
     pub capacity: u32,
-    /// Bytes of address space for the records. Memory is used as records need it. At most
-    /// 8 GiB.
+    /// Bytes of address space for the records, half of which one record may take. Memory is
+    /// used as records need it. At most 8 GiB.
     pub reserve: usize,
     /// Permission bits of a named ring.
     pub mode: u32,
@@ -51,19 +51,19 @@ const DATA_AT: usize = (multiproc_segment::HEADER_BYTES + size_of::<Body>()).nex
 /// A ring of byte records in a segment; a handle, to be cloned freely.
 #[derive(Clone)]
 pub struct Ring {
-    segment: Segment,
+    area: Area,
 }
 
 /// Room for one record, written in place. Dropped without [`Reservation::commit`], it was
 /// never there.
 #[must_use = "a reservation that is dropped puts nothing"]
 #[allow(missing_debug_implementations)]
-pub struct Reservation<'a>(Reserved<'a, Area<'a>>);
+pub struct Reservation<'a>(Reserved<'a, &'a Area>);
 
 /// The next record, read in place. Dropped without [`Claim::release`], it stays the next.
 #[must_use = "a claim that is dropped gets nothing"]
 #[allow(missing_debug_implementations)]
-pub struct Claim<'a>(Claimed<'a, Area<'a>>);
+pub struct Claim<'a>(Claimed<'a, &'a Area>);
 
 impl Ring {
     fn kind(tag: &str) -> Kind {
@@ -99,7 +99,7 @@ impl Ring {
                 (*body).settle();
             }
         })?;
-        Ok(Self { segment })
+        Ok(Self::over(segment))
     }
 
     /// Makes an anonymous ring for records that `tag` describes.
@@ -140,30 +140,25 @@ impl Ring {
                 found: segment.body_bytes() as u64,
             });
         }
-        Ok(Self { segment })
+        Ok(Self::over(segment))
     }
 
     #[inline]
     fn body(&self) -> &Body {
         // SAFETY: written by `make`, or checked by kind and size. Alive with the segment.
         // A peer may write any bits: all fields are atomics.
-        unsafe { &*self.segment.body().cast::<Body>() }
+        unsafe { &*self.area.base.wrapping_sub(DATA_AT).cast::<Body>() }
+    }
+
+    fn over(segment: Segment) -> Self {
+        let base = segment.body().wrapping_add(DATA_AT);
+        let reserve = segment.body_bytes() - DATA_AT;
+        Self { area: Area { segment, base, offset: DATA_AT, reserve } }
     }
 
     #[inline]
-    fn flow(&self) -> Flow<'_, Area<'_>> {
-        let base = self.segment.body().wrapping_add(DATA_AT);
-        let reserve = self.segment.body_bytes() - DATA_AT;
-        let memory = Area {
-            segment: &self.segment,
-            base,
-            offset: DATA_AT,
-            reserve,
-        };
-        Flow {
-            state: &self.body().state,
-            memory,
-        }
+    fn flow(&self) -> Flow<'_, &Area> {
+        Flow { state: &self.body().state, memory: &self.area }
     }
 
     /// Room for a record of `len` bytes, to be written in place. *Blocks until* there is
@@ -185,10 +180,7 @@ impl Ring {
     /// See [`PutError`].
     #[inline]
     pub fn put(&self, bytes: &[u8], wait: Wait<'_>) -> Result<(), PutError> {
-        let mut room = self.flow().reserve(bytes.len(), wait)?;
-        room.fill(bytes);
-        room.commit();
-        Ok(())
+        self.flow().put(bytes, wait)
     }
 
     /// The next record, to be read in place. *Blocks until* there is one, the deadline
@@ -210,10 +202,24 @@ impl Ring {
     /// See [`GetError`].
     #[inline]
     pub fn get_into(&self, to: &mut Vec<u8>, wait: Wait<'_>) -> Result<(), GetError> {
-        let claim = self.claim(wait)?;
-        claim.read_into(to);
-        claim.release();
-        Ok(())
+        self.flow().get(wait, |area, at, len| area.read_into(at, len, to))
+    }
+
+    /// Gets one record into `to`, if it has exactly as many bytes; tells how many it had. It
+    /// is consumed in any case.
+    ///
+    /// # Errors
+    ///
+    /// See [`GetError`].
+    #[inline]
+    pub fn get_exact(&self, to: &mut [u8], wait: Wait<'_>) -> Result<usize, GetError> {
+        self.flow().get(wait, |area, at, len| {
+            if len == to.len() {
+                // SAFETY: a record, so checked against the reserve; `to` has exactly so many.
+                unsafe { area.read(at, len, to.as_mut_ptr()) }
+            }
+            len
+        })
     }
 
     /// The most bytes that a record can have.
@@ -278,7 +284,7 @@ impl Ring {
 
     /// The memory below.
     pub fn segment(&self) -> &Segment {
-        &self.segment
+        &self.area.segment
     }
 }
 
@@ -305,31 +311,7 @@ impl Claim<'_> {
     /// Copies the record out, replacing the content of `to`.
     #[inline]
     pub fn read_into(&self, to: &mut Vec<u8>) {
-        to.clear();
-        to.reserve(self.len());
-        // SAFETY: the claim checked offset and length against the reserve; `to` has room
-        // for so many, and they are all written.
-        unsafe {
-            self.0
-                .memory()
-                .read(self.0.at(), self.len(), to.as_mut_ptr());
-            to.set_len(self.len());
-        }
-    }
-
-    /// Copies the record out, if it has exactly as many bytes as `to`.
-    #[inline]
-    pub fn read_exact(&self, to: &mut [u8]) -> bool {
-        if to.len() != self.len() {
-            return false;
-        }
-        // SAFETY: checked by the claim; `to` has exactly so many bytes.
-        unsafe {
-            self.0
-                .memory()
-                .read(self.0.at(), self.len(), to.as_mut_ptr())
-        };
-        true
+        self.0.memory().read_into(self.0.at(), self.len(), to);
     }
 
     /// Gives the record up, in one step: from now on it is gone.
@@ -342,7 +324,7 @@ impl Claim<'_> {
 impl fmt::Debug for Ring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ring")
-            .field("tag", &self.segment.kind().tag)
+            .field("tag", &self.area.segment.kind().tag)
             .field("len", &self.len())
             .field("capacity", &self.capacity())
             .field("writers", &self.writers().count_alive())

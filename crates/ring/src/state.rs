@@ -23,6 +23,8 @@ pub(crate) struct PutSide {
     pub(crate) window: AtomicU64,
     /// `head` as a writer last read it: saves the trip to the reader's line.
     pub(crate) seen_head: AtomicU64,
+    /// The offset below which a record may go at the frontier without another look.
+    pub(crate) limit: AtomicU64,
     /// `head` when waiting for the reader to keep the window small was in vain.
     pub(crate) vain_head: AtomicU64,
     /// 1 while the lock's holder waits for room.
@@ -85,6 +87,7 @@ impl State {
                     top: AtomicU64::new(0),
                     window: AtomicU64::new(window),
                     seen_head: AtomicU64::new(0),
+                    limit: AtomicU64::new(0),
                     vain_head: AtomicU64::new(u64::MAX),
                     waiting: AtomicU32::new(0),
                 },

@@ -138,6 +138,10 @@ pub enum OpenError {
     /// Made in another PID namespace, where thread ids mean other threads.
     #[error("{0:?} belongs to another PID namespace")]
     OtherPidNamespace(String),
+    /// This process has it open as something else: its header changed meanwhile, which no
+    /// process that keeps the rules does.
+    #[error("{0:?} is open here already, and its header says something else by now")]
+    InUseOtherwise(String),
     /// Anything else that the system said.
     #[error("{name:?} could not be opened: {source}")]
     Io {

@@ -118,15 +118,15 @@ impl Header {
             });
         }
         let body = field("the body's size", 16, isize::MAX as u64 / 2)?;
-        let align = field("the alignment", 24, HEADER_BYTES as u64)?;
-        let fixed = field("the fixed part's size", 32, body as u64)?;
-        let length = field("the tag's length", 56, TAG_BYTES as u64)?;
         if body == 0 {
             return Err(HeaderError::Field {
                 what: "the body's size",
                 value: 0,
             });
         }
+        let align = field("the alignment", 24, HEADER_BYTES as u64)?;
+        let fixed = field("the fixed part's size", 32, body as u64)?;
+        let length = field("the tag's length", 56, TAG_BYTES as u64)?;
         if !align.is_power_of_two() {
             return Err(HeaderError::Field {
                 what: "the alignment",

@@ -78,8 +78,39 @@ fn pid_namespace() -> u64 {
     std::fs::metadata("/proc/self/ns/pid").map_or(0, |meta| meta.ino())
 }
 
+/// Bytes of memory and swap that the machine has. `None`: nobody can tell.
+fn machine_bytes() -> Option<u64> {
+    // SAFETY: zeroes are a `sysinfo`, and the kernel fills in a local one.
+    let info = unsafe {
+        let mut info: libc::sysinfo = std::mem::zeroed();
+        (libc::sysinfo(&mut info) == 0).then_some(info)?
+    };
+    let units = info.totalram.saturating_add(info.totalswap);
+    Some(units.saturating_mul(info.mem_unit.into()))
+}
+
+/// A longer file than this process may write (`RLIMIT_FSIZE`) is an error here; the kernel
+/// would send SIGXFSZ.
+fn check_file_size(bytes: usize) -> io::Result<()> {
+    let mut limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: a local, left as it is where the call fails.
+    unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &mut limit) };
+    if bytes as u64 > limit.rlim_cur {
+        return Err(io::Error::from_raw_os_error(libc::EFBIG));
+    }
+    Ok(())
+}
+
+/// Requests from here on are compared with the memory of the machine first.
+const LARGE: usize = 1 << 30;
+
 /// Allocates `from..from + bytes` of the file, so that touching it cannot fail later.
 fn allocate_file(file: &File, from: usize, bytes: usize) -> nix::Result<()> {
+    // A memfd has no limit of its own: the kernel would give page after page, and kill
+    // somebody when there are no more.
+    if bytes >= LARGE && machine_bytes().is_some_and(|all| bytes as u64 > all) {
+        return Err(Errno::ENOMEM);
+    }
     loop {
         match fallocate(
             file,
@@ -177,6 +208,7 @@ impl Segment {
         sizes: &Sizes,
         init: impl FnOnce(&Segment),
     ) -> io::Result<Self> {
+        check_file_size(sizes.total)?;
         file.set_len(sizes.total as u64)?;
         allocate_file(&file, 0, HEADER_BYTES + sizes.resident)?;
         let header = Header {
@@ -256,10 +288,16 @@ impl Segment {
             return Err(OpenError::OtherPidNamespace(name.into()));
         }
         let bytes = HEADER_BYTES + header.body;
-        let mapping = Mapping::of(file, bytes, header).map_err(|e| match e.raw_os_error() {
-            Some(libc::ENOMEM) => OpenError::NoMemory { bytes },
-            _ => io(e),
-        })?;
+        let mapping =
+            Mapping::of(file, bytes, header.clone()).map_err(|e| match e.raw_os_error() {
+                Some(libc::ENOMEM) => OpenError::NoMemory { bytes },
+                _ => io(e),
+            })?;
+        // The mapping may be one that this process had already, as long as the header said
+        // then (Invariants 2 and 4): what was checked above must hold for that one.
+        if *mapping.header() != header || mapping.bytes() != bytes {
+            return Err(OpenError::InUseOtherwise(name.into()));
+        }
         Ok(Self { mapping })
     }
 

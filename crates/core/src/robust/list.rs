@@ -26,79 +26,118 @@ struct Head {
     pending: Cell<usize>,
 }
 
-/// What one thread has linked. Written by its thread; read by others that ask whether a
-/// mapping may go ([`parking`]).
-struct Shadow {
+/// What one thread holds. Written by its thread; read by others that ask whether a mapping
+/// may go ([`parking`]).
+struct Thread {
+    tid: Cell<u32>,
+    /// Locks held, linked or not.
+    held: Cell<usize>,
+    /// The kernel's head of this thread's list; null where it cannot be used.
+    head: *const Head,
     /// Entries (addresses of `next` fields), oldest first.
     entries: [AtomicUsize; MOST],
     len: AtomicUsize,
     /// For entries of ours in front of foreign ones: what stood behind, nearest first.
     foreign: RefCell<Vec<(usize, Vec<usize>)>>,
+    /// Is that list not empty?
+    has_foreign: Cell<bool>,
 }
 
-/// This thread, as the lock needs it.
+/// This thread, as one lock needs it. Not `Send`.
 #[derive(Clone, Copy)]
 pub(super) struct Mine {
-    pub(super) tid: u32,
+    /// This thread's [`Thread`]: lives as long as the thread, or as it holds locks.
+    thread: *const Thread,
+    /// The head of its list, if the lock gets linked; else null. (Whole words: a guard is
+    /// moved around, and bytes make that slow.)
     head: *const Head,
-    shadow: *const Shadow,
+}
+
+impl Mine {
+    #[inline]
+    fn thread<'a>(self) -> &'a Thread {
+        // SAFETY: see the field. A `Mine` lives in a guard at the longest, and `held`
+        // counts those; it does not leave its thread.
+        unsafe { &*self.thread }
+    }
+
+    #[inline]
+    fn head<'a>(self) -> Option<&'a Head> {
+        // SAFETY: null, or in the thread's control block, which lives as long as the thread.
+        unsafe { self.head.as_ref() }
+    }
+
+    #[inline]
+    pub(super) fn tid(self) -> u32 {
+        self.thread().tid.get()
+    }
 }
 
 thread_local! {
-    static MINE: Cell<Mine> =
-        const { Cell::new(Mine { tid: 0, head: std::ptr::null(), shadow: std::ptr::null() }) };
+    static THREAD: Cell<*const Thread> = const { Cell::new(std::ptr::null()) };
     static AT_END: AtEnd = const { AtEnd };
 }
 
-/// Every thread's shadow in this process.
-static SHADOWS: Local<Vec<usize>> = Local::new(Vec::new());
+/// Every [`Thread`] in this process, as addresses.
+static THREADS: Local<Vec<usize>> = Local::new(Vec::new());
 
 struct AtEnd;
 
 impl Drop for AtEnd {
     /// The thread ends. A lock that it still holds is the kernel's business in a moment,
-    /// and its mapping has to be there then: such a shadow stays for good.
+    /// and its mapping has to be there then (and a guard may still be dropped): such a
+    /// record stays for good.
     fn drop(&mut self) {
-        let shadow = MINE.replace(Mine { tid: 0, head: std::ptr::null(), shadow: std::ptr::null() });
-        let shadow = shadow.shadow;
+        let thread = THREAD.replace(std::ptr::null());
         // SAFETY: null, or the box that `begin` leaked for this thread.
-        if let Some(s) = unsafe { shadow.as_ref() }
-            && s.len.load(Relaxed) == 0
+        if let Some(t) = unsafe { thread.as_ref() }
+            && t.held.get() == 0
         {
-            SHADOWS.with(|all| all.retain(|p| *p != shadow as usize));
-            // SAFETY: leaked by `begin`, off the list of all, and no longer in `MINE`.
-            drop(unsafe { Box::from_raw(shadow.cast_mut()) });
+            THREADS.with(|all| all.retain(|p| *p != thread as usize));
+            // SAFETY: leaked by `begin`, off the list of all, in nobody's hands.
+            drop(unsafe { Box::from_raw(thread.cast_mut()) });
         }
     }
 }
 
 fn holds_lock_in(start: usize, bytes: usize) -> bool {
-    SHADOWS.with(|all| {
+    THREADS.with(|all| {
         all.iter().any(|p| {
-            // SAFETY: an address in the list is a live, leaked `Shadow`; its owner takes it
+            // SAFETY: an address in the list is a live, leaked `Thread`; its owner takes it
             // off the list, under the same lock, before freeing it.
-            let shadow = unsafe { &*(*p as *const Shadow) };
-            let len = shadow.len.load(Acquire).min(MOST);
-            shadow.entries[..len]
-                .iter()
-                .any(|e| (start..start + bytes).contains(&(e.load(Relaxed))))
+            let thread = unsafe { &*(*p as *const Thread) };
+            let len = thread.len.load(Acquire).min(MOST); // PAIRS shadow-len
+            thread.entries[..len].iter().any(|e| (start..start + bytes).contains(&e.load(Relaxed)))
         })
     })
+}
+
+/// Locks that the calling thread holds.
+pub(crate) fn held_here() -> usize {
+    // SAFETY: null, or this thread's own.
+    unsafe { THREAD.get().as_ref() }.map_or(0, |t| t.held.get())
+}
+
+fn gettid() -> u32 {
+    // SAFETY: no arguments, cannot fail.
+    unsafe { libc::syscall(libc::SYS_gettid) as u32 }
 }
 
 /// A forked child has one thread, which holds nothing: the kernel gave it an empty list
 /// (glibc says so), and its locks are its parent's.
 pub(crate) fn forget_in_child() {
-    let mine = MINE.get();
+    let thread = THREAD.get();
     // SAFETY: null, or this thread's own box.
-    if let Some(s) = unsafe { mine.shadow.as_ref() } {
-        s.len.store(0, Relaxed);
-        s.foreign.borrow_mut().clear();
+    if let Some(t) = unsafe { thread.as_ref() } {
+        t.tid.set(gettid());
+        t.held.set(0);
+        t.len.store(0, Relaxed);
+        t.foreign.borrow_mut().clear();
+        t.has_foreign.set(false);
     }
-    // The parent's other threads do not exist here: their shadows are dropped from the
-    // list (the boxes leak, once per fork from a threaded parent).
-    SHADOWS.with(|all| all.retain(|p| *p == mine.shadow as usize));
-    MINE.set(Mine { tid: 0, ..mine });
+    // The parent's other threads do not exist here: their records go from the list (the
+    // boxes leak, once per fork from a threaded parent).
+    THREADS.with(|all| all.retain(|p| *p == thread as usize));
 }
 
 fn kernel_head() -> *const Head {
@@ -119,32 +158,23 @@ fn kernel_head() -> *const Head {
 }
 
 #[cold]
-fn begin() -> Mine {
+fn begin() -> *const Thread {
     crate::fork::watch();
     parking::ask(holds_lock_in);
-    // SAFETY: no arguments, cannot fail.
-    let tid = unsafe { libc::syscall(libc::SYS_gettid) } as u32;
-    let mut mine = Mine { tid, ..MINE.get() };
-    if mine.shadow.is_null() {
-        mine.head = kernel_head();
-        let shadow = Box::leak(Box::new(Shadow {
-            entries: [const { AtomicUsize::new(0) }; MOST],
-            len: AtomicUsize::new(0),
-            foreign: RefCell::new(Vec::new()),
-        }));
-        mine.shadow = shadow;
-        SHADOWS.with(|all| all.push(mine.shadow as usize));
-        // Fails while the thread is being torn down; then its shadow stays for good.
-        let _ = AT_END.try_with(|_| {});
-    }
-    MINE.set(mine);
-    mine
-}
-
-#[inline]
-fn mine() -> Mine {
-    let mine = MINE.get();
-    if mine.tid == 0 { begin() } else { mine }
+    let thread: *const Thread = Box::leak(Box::new(Thread {
+        tid: Cell::new(gettid()),
+        held: Cell::new(0),
+        head: kernel_head(),
+        entries: [const { AtomicUsize::new(0) }; MOST],
+        len: AtomicUsize::new(0),
+        foreign: RefCell::new(Vec::new()),
+        has_foreign: Cell::new(false),
+    }));
+    THREADS.with(|all| all.push(thread as usize));
+    // Fails while the thread is being torn down; then its record stays for good.
+    let _ = AT_END.try_with(|_| {});
+    THREAD.set(thread);
+    thread
 }
 
 #[inline]
@@ -152,87 +182,93 @@ fn entry_of(lock: &RobustLock) -> usize {
     &raw const lock.next as usize
 }
 
+/// This thread, for `lock`.
 #[inline]
-fn is_linked_kind(lock: &RobustLock, mine: Mine) -> bool {
-    !mine.head.is_null() && lock.settled.load(Relaxed) != 0
+pub(super) fn mine(lock: &RobustLock) -> Mine {
+    let mut thread = THREAD.get();
+    if thread.is_null() {
+        thread = begin();
+    }
+    let head = match lock.settled.load(Relaxed) {
+        0 => std::ptr::null(),
+        // SAFETY: not null, so this thread's own.
+        _ => unsafe { (*thread).head },
+    };
+    Mine { thread, head }
 }
 
 /// Names the lock as the one this thread is working at (Invariant 3).
 #[inline]
-pub(super) fn about_to(lock: &RobustLock) -> Mine {
-    let mine = mine();
-    if is_linked_kind(lock, mine) {
-        // SAFETY: `head` is this thread's (see `kernel_head`). If we die right after, the
-        // kernel looks at a lock that is mapped.
-        unsafe { &*mine.head }.pending.set(entry_of(lock));
+pub(super) fn about_to(lock: &RobustLock, mine: Mine) {
+    if let Some(head) = mine.head() {
+        // If we die right after, the kernel looks at a lock that is mapped.
+        head.pending.set(entry_of(lock));
     }
     compiler_fence(SeqCst); // the kernel reads what this thread wrote, in program order
-    mine
 }
 
 /// The work is done: nothing is pending.
 #[inline]
-pub(super) fn settled(lock: &RobustLock, mine: Mine) {
+pub(super) fn done(_lock: &RobustLock, mine: Mine) {
     compiler_fence(SeqCst);
-    if is_linked_kind(lock, mine) {
-        // SAFETY: as in `about_to`.
-        unsafe { &*mine.head }.pending.set(0);
+    if let Some(head) = mine.head() {
+        head.pending.set(0);
     }
 }
 
 /// Puts a lock that this thread just took in front of its list.
 #[inline]
 pub(super) fn link(lock: &RobustLock, mine: Mine) {
-    if !is_linked_kind(lock, mine) {
+    let thread = mine.thread();
+    thread.held.set(thread.held.get() + 1);
+    let Some(head) = mine.head() else {
         return;
-    }
-    // SAFETY: both are this thread's own and outlive the call.
-    let (head, shadow) = unsafe { (&*mine.head, &*mine.shadow) };
-    let len = shadow.len.load(Relaxed);
+    };
+    let len = thread.len.load(Relaxed);
     if len == MOST {
         return; // beyond what the kernel walks: found by its thread id instead
     }
     let entry = entry_of(lock);
     let first = head.first.get();
-    if first != expected_first(head, shadow, len) {
-        note_foreign(head, shadow, len, entry);
+    if first != expected_first(head, thread, len) {
+        note_foreign(head, thread, len, entry);
     }
     lock.next.store(first as u64, Relaxed);
     compiler_fence(SeqCst); // the entry leads on before the head leads to it
-    shadow.entries[len].store(entry, Relaxed);
+    thread.entries[len].store(entry, Relaxed);
     // Release. PAIRS shadow-len: the Acquire in `holds_lock_in`.
-    shadow.len.store(len + 1, Release);
+    thread.len.store(len + 1, Release);
     head.first.set(entry);
 }
 
 /// What the head points to while only our locks are linked.
 #[inline]
-fn expected_first(head: &Head, shadow: &Shadow, len: usize) -> usize {
+fn expected_first(head: &Head, thread: &Thread, len: usize) -> usize {
     match len {
         0 => std::ptr::from_ref(head) as usize,
-        n => shadow.entries[n - 1].load(Relaxed),
+        n => thread.entries[n - 1].load(Relaxed),
     }
 }
 
 /// Takes a lock that this thread is about to free off its list.
 #[inline]
 pub(super) fn unlink(lock: &RobustLock, mine: Mine) {
-    if !is_linked_kind(lock, mine) {
+    let thread = mine.thread();
+    thread.held.set(thread.held.get().saturating_sub(1));
+    let Some(head) = mine.head() else {
         return;
-    }
-    // SAFETY: as in `link`.
-    let (head, shadow) = unsafe { (&*mine.head, &*mine.shadow) };
+    };
     let entry = entry_of(lock);
-    let len = shadow.len.load(Relaxed);
+    let len = thread.len.load(Relaxed);
     if len > 0
-        && shadow.entries[len - 1].load(Relaxed) == entry
+        && thread.entries[len - 1].load(Relaxed) == entry
         && head.first.get() == entry
-        && shadow.foreign.borrow().is_empty()
+        && !thread.has_foreign.get()
     {
-        head.first.set(expected_first(head, shadow, len - 1));
-        shadow.len.store(len - 1, Relaxed);
+        head.first.set(expected_first(head, thread, len - 1));
+        thread.len.store(len - 1, Relaxed);
     } else {
-        unlink_anywhere(head, shadow, entry);
+        unlink_anywhere(head, thread, entry);
     }
     compiler_fence(SeqCst); // off the list before the word is free
 }
@@ -260,8 +296,8 @@ unsafe fn set_prev(entry: usize, prev: usize) {
 
 /// glibc's locks stand in front of ours: remember them, and be their new neighbour.
 #[cold]
-fn note_foreign(head: &Head, shadow: &Shadow, len: usize, entry: usize) {
-    let ours = expected_first(head, shadow, len);
+fn note_foreign(head: &Head, thread: &Thread, len: usize, entry: usize) {
+    let ours = expected_first(head, thread, len);
     let mut behind = Vec::new();
     let mut at = head.first.get();
     while at & !PI != ours && behind.len() < MOST {
@@ -273,13 +309,14 @@ fn note_foreign(head: &Head, shadow: &Shadow, len: usize, entry: usize) {
         // SAFETY: as above. glibc unlinks through `prev`.
         unsafe { set_prev(nearest & !PI, entry) };
     }
-    shadow.foreign.borrow_mut().push((entry, behind));
+    thread.foreign.borrow_mut().push((entry, behind));
+    thread.has_foreign.set(true);
 }
 
 #[cold]
-fn unlink_anywhere(head: &Head, shadow: &Shadow, entry: usize) {
-    let len = shadow.len.load(Relaxed);
-    let ours = |n: usize| shadow.entries[n].load(Relaxed);
+fn unlink_anywhere(head: &Head, thread: &Thread, entry: usize) {
+    let len = thread.len.load(Relaxed);
+    let ours = |n: usize| thread.entries[n].load(Relaxed);
     let Some(at) = (0..len).rfind(|n| ours(*n) == entry) else {
         return; // was never linked (the list was full)
     };
@@ -288,7 +325,7 @@ fn unlink_anywhere(head: &Head, shadow: &Shadow, entry: usize) {
     // what the link says now, if that is one of those.
     let behind = |n: usize| {
         let next_ours = if n == 0 { head_entry } else { ours(n - 1) };
-        let foreign = shadow.foreign.borrow();
+        let foreign = thread.foreign.borrow();
         match foreign.iter().find(|(e, _)| *e == ours(n)) {
             None => next_ours,
             Some((e, stood)) => {
@@ -326,8 +363,10 @@ fn unlink_anywhere(head: &Head, shadow: &Shadow, entry: usize) {
         }
     }
     for n in at..len - 1 {
-        shadow.entries[n].store(ours(n + 1), Relaxed);
+        thread.entries[n].store(ours(n + 1), Relaxed);
     }
-    shadow.len.store(len - 1, Relaxed);
-    shadow.foreign.borrow_mut().retain(|(e, _)| *e != entry);
+    thread.len.store(len - 1, Relaxed);
+    let mut foreign = thread.foreign.borrow_mut();
+    foreign.retain(|(e, _)| *e != entry);
+    thread.has_foreign.set(!foreign.is_empty());
 }
