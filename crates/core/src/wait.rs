@@ -55,14 +55,33 @@ pub fn wake_one(word: &AtomicU32) {
     futex::wake(word, 1);
 }
 
-/// The most pauses that a wait spins (3 to 6 microseconds on current machines: about what
-/// a sleep and a wake-up cost).
+/// The most pauses that an ordinary wait spins (3 to 6 microseconds on current machines).
 const MOST: u32 = 200;
 /// The fewest: half a microsecond.
 const FEWEST: u32 = 25;
+/// Now and then a wait spins longer than a sleep and a wake-up take. Two processes that
+/// answer each other within a microsecond could otherwise put each other to sleep for ever:
+/// once one of them sleeps, its answer takes longer than the other spins.
+const PROBE: u32 = 3_000;
+/// Waits between two probes: doubled with each one in vain, up to the second number.
+const PROBE_EVERY: (u32, u32) = (8, 256);
+
+/// What a thread has learnt about spinning.
+#[derive(Clone, Copy)]
+struct Learnt {
+    budget: u32,
+    until_probe: u32,
+    probe_every: u32,
+}
 
 thread_local! {
-    static BUDGET: Cell<u32> = const { Cell::new(MOST) };
+    static LEARNT: Cell<Learnt> = const {
+        Cell::new(Learnt {
+            budget: MOST,
+            until_probe: PROBE_EVERY.0,
+            probe_every: PROBE_EVERY.0,
+        })
+    };
 }
 
 /// Has this machine several CPUs? (Those of *this* process say nothing: its peer may be
@@ -83,6 +102,7 @@ fn several_cpus() -> bool {
 #[derive(Debug)]
 pub struct Spin {
     left: Option<u32>,
+    probes: bool,
 }
 
 impl Spin {
@@ -90,7 +110,10 @@ impl Spin {
     #[inline]
     #[allow(clippy::new_without_default)]
     pub const fn new() -> Self {
-        Self { left: None }
+        Self {
+            left: None,
+            probes: false,
+        }
     }
 
     /// Pauses once and says true, or says false: time to sleep.
@@ -107,18 +130,35 @@ impl Spin {
 
     #[cold]
     fn begin(&mut self) {
-        self.left = Some(if cfg!(loom) || !several_cpus() { 0 } else { BUDGET.get() });
+        if cfg!(loom) || !several_cpus() {
+            self.left = Some(0);
+            return;
+        }
+        let mut learnt = LEARNT.get();
+        self.probes = learnt.until_probe == 0;
+        learnt.until_probe = match learnt.until_probe {
+            0 => learnt.probe_every,
+            n => n - 1,
+        };
+        LEARNT.set(learnt);
+        self.left = Some(if self.probes { PROBE } else { learnt.budget });
     }
 
-    /// What was waited for came while spinning (or not): the next one spins longer (or
-    /// shorter).
+    /// The wait is over: if what was waited for came while spinning, the next ones spin
+    /// longer, else shorter.
     pub fn learn(&self) {
-        let budget = BUDGET.get();
-        match self.left {
-            None => {}
-            Some(0) => BUDGET.set((budget / 2).max(FEWEST)),
-            Some(_) => BUDGET.set((budget + 25).min(MOST)),
+        let mut learnt = LEARNT.get();
+        match (self.left, self.probes) {
+            (None, _) => return,
+            (Some(0), false) => learnt.budget = (learnt.budget / 2).max(FEWEST),
+            (Some(0), true) => learnt.probe_every = (learnt.probe_every * 2).min(PROBE_EVERY.1),
+            (Some(_), false) => learnt.budget = (learnt.budget + 25).min(MOST),
+            (Some(_), true) => {
+                learnt.budget = MOST;
+                learnt.probe_every = PROBE_EVERY.0;
+            }
         }
+        LEARNT.set(learnt);
     }
 }
 

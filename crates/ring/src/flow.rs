@@ -721,6 +721,10 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
 
     /// Records put and not yet reported done.
     pub fn unfinished(&self) -> u32 {
+        if self.state.put.lock.is_orphaned() {
+            // What a dead writer committed counts, as for `len`.
+            let _ = self.catch_up(Deadline::NOW);
+        }
         let done = self.state.signs.done.load(Acquire); // PAIRS finished
         self.put_count().wrapping_sub(done)
     }
@@ -778,9 +782,6 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
             let seen = signs.finished.load(Acquire); // PAIRS bell
             signs.joiners.store(1, Relaxed);
             fence(SeqCst); // PAIRS finished
-            if self.state.put.lock.is_orphaned() {
-                let _ = self.catch_up(deadline);
-            }
             if self.unfinished() == 0 {
                 return true;
             }
