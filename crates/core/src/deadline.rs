@@ -17,6 +17,14 @@ pub(crate) fn now() -> u64 {
     t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64
 }
 
+/// As `now`, as of the last clock tick: some milliseconds old, and cheap.
+pub(crate) fn coarse_now() -> u64 {
+    let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: writes to a local; the clock always exists.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &mut t) };
+    t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64
+}
+
 impl Deadline {
     /// Waits for ever.
     pub const NEVER: Self = Self(u64::MAX);
@@ -43,6 +51,11 @@ impl Deadline {
             u64::MAX => None,
             at => Some(Duration::from_nanos(at.saturating_sub(now()))),
         }
+    }
+
+    /// The moment itself, on the clock that all processes of this machine share.
+    pub fn since_boot(self) -> Duration {
+        Duration::from_nanos(self.0)
     }
 
     /// The earlier of two.

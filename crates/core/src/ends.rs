@@ -22,7 +22,11 @@
 //! 2. Only the holder (its thread that drops the end) gives a slot up or hands it over.
 //! 3. A handle owns its slot if and only if owner is this process and the generation is
 //!    the one it remembers.
-//! 4. `ever` is raised before the first slot is owned: "none alive" means "all gone".
+//! 4. One store makes a registration: the owner's. A slot that was ever owned shows it, by its
+//!    owner or by its generation: so "none alive" is told from "none yet".
+//! 5. `registrations` changes after a slot is owned and before the registration is done: a look
+//!    at all slots that finds none owned holds only if the number is the same afterwards. (An
+//!    end that moves to a slot behind the looker's back was never gone.)
 //!
 //! # If a process dies here
 //!
@@ -56,13 +60,22 @@ struct Slot {
     generation: AtomicU64,
 }
 
+impl Slot {
+    const fn free() -> Self {
+        Self {
+            owner: AtomicU64::new(0),
+            generation: AtomicU64::new(0),
+        }
+    }
+}
+
 /// The table of an object's ends of one kind, in shared memory.
 #[derive(Shareable)]
 #[shareable(crate = multiproc_segment)]
 #[repr(C)]
 pub struct Ends {
     lock: RobustLock,
-    ever: AtomicU32,
+    registrations: AtomicU32,
     /// Slots below this have been used.
     high: AtomicU32,
     slots: [Slot; MOST_ENDS],
@@ -96,12 +109,11 @@ impl Ends {
     /// A table without ends.
     #[allow(clippy::new_without_default)]
     pub const fn new() -> Self {
-        const FREE: Slot = Slot { owner: AtomicU64::new(0), generation: AtomicU64::new(0) };
         Self {
             lock: RobustLock::new(),
-            ever: AtomicU32::new(0),
+            registrations: AtomicU32::new(0),
             high: AtomicU32::new(0),
-            slots: [FREE; MOST_ENDS],
+            slots: [const { Slot::free() }; MOST_ENDS],
         }
     }
 
@@ -131,8 +143,6 @@ impl Ends {
         if end.valid_in.load(Relaxed) == fork::generation() {
             return Ok(()); // another thread was faster
         }
-        self.ever.store(1, Release);
-        step!("ends: ever raised");
         let free = self.slots.iter().position(|s| s.owner.load(Acquire) == 0); // PAIRS slot-free
         let index = match free {
             Some(index) => index,
@@ -147,6 +157,7 @@ impl Ends {
         // Release. PAIRS slot-owned: who sees us as owner sees the slot below `high`.
         slot.owner.store(me.to_bits(), Release);
         step!("ends: slot owned");
+        self.registrations.fetch_add(1, Release); // PAIRS registrations
         end.index.store(index as u32, Relaxed);
         end.generation.store(generation, Relaxed);
         end.valid_in.store(fork::generation(), Relaxed);
@@ -176,28 +187,49 @@ impl Ends {
     /// Looks at every end: is one held by a living process? Costs a look into /proc per
     /// distinct holder; meant for waiters, once a slice.
     pub fn holders(&self) -> Holders {
-        if self.ever.load(Acquire) == 0 {
-            return Holders::NeverAny;
-        }
+        // Somebody registers at every look: then there is somebody (Invariant 5).
+        (0..16).find_map(|_| self.look()).unwrap_or(Holders::Alive)
+    }
+
+    /// `None`: an end was registered meanwhile.
+    fn look(&self) -> Option<Holders> {
+        let before = self.registrations.load(Acquire); // PAIRS registrations
         let mut dead = None;
+        let mut ever = false;
         for slot in self.used() {
             let owner = Identity::from_bits(slot.owner.load(Acquire)); // PAIRS slot-owned
+            // Relaxed: who sees a slot given up sees its generation by the line above.
+            ever |= owner.is_some() || slot.generation.load(Relaxed) != 0;
             match owner {
                 None => {}
                 Some(_) if owner == dead => {}
-                Some(id) if id.is_alive() => return Holders::Alive,
+                Some(id) if id.is_alive() => return Some(Holders::Alive),
                 Some(_) => dead = owner,
             }
         }
-        Holders::AllGone
+        if self.registrations.load(Acquire) != before {
+            return None; // PAIRS registrations
+        }
+        Some(if ever {
+            Holders::AllGone
+        } else {
+            Holders::NeverAny
+        })
     }
 
     /// Were there ends, and are all of them closed? Looks at no process: a dead holder's
     /// end counts as open here. Cheap enough for every call.
     #[inline]
     pub fn all_closed(&self) -> bool {
-        self.ever.load(Acquire) != 0
-            && self.used().iter().all(|s| s.owner.load(Acquire) == 0) // PAIRS slot-free
+        let before = self.registrations.load(Acquire); // PAIRS registrations
+        let mut ever = false;
+        for slot in self.used() {
+            if slot.owner.load(Acquire) != 0 {
+                return false; // PAIRS slot-free
+            }
+            ever |= slot.generation.load(Relaxed) != 0; // Relaxed: as in `look`
+        }
+        ever && self.registrations.load(Acquire) == before
     }
 
     /// Ends held by living processes, for a reader of debug output.
@@ -212,7 +244,9 @@ impl Ends {
 
 impl fmt::Debug for Ends {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ends").field("alive", &self.count_alive()).finish_non_exhaustive()
+        f.debug_struct("Ends")
+            .field("alive", &self.count_alive())
+            .finish_non_exhaustive()
     }
 }
 

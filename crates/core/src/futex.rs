@@ -25,6 +25,8 @@ mod real {
     /// FUTEX_OP(ADD, 1, CMP_NE, -1): add 1; wake on the second word (unless it was -1,
     /// once in 2^32 times: then a slice helps).
     const ADD_ONE: u32 = 1 << 28 | 1 << 24 | 1 << 12 | 0xfff;
+    /// FUTEX_OP(OR, 1, CMP_EQ, 0): set bit 0; the second wake-up is the first one's word again.
+    const OR_ONE: u32 = 2 << 28 | 1 << 12;
 
     /// Sleeps while `word` holds `expected`, until woken or `deadline`.
     pub(crate) fn wait(word: &AtomicU32, expected: u32, deadline: Deadline) -> Waited {
@@ -62,8 +64,8 @@ mod real {
         unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, n) };
     }
 
-    /// Changes `changed` by `op`, wakes one on `first`, and all on `changed` if `op` says so.
-    fn wake_op(first: &AtomicU32, changed: &AtomicU32, op: u32) -> bool {
+    /// Changes `changed` by `op`, wakes `n` on `first`, and all on `changed` if `op` says so.
+    fn wake_op(first: &AtomicU32, n: i32, changed: &AtomicU32, op: u32) -> bool {
         // SAFETY: both words are borrowed; the kernel changes `changed` atomically, and a
         // peer that scribbles there meanwhile makes a number another one.
         let r = unsafe {
@@ -71,7 +73,7 @@ mod real {
                 libc::SYS_futex,
                 first.as_ptr(),
                 libc::FUTEX_WAKE_OP,
-                1,
+                n,
                 i32::MAX as usize,
                 changed.as_ptr(),
                 op,
@@ -85,7 +87,7 @@ mod real {
     /// In one system call, so that no kill falls between: stores 0 in `lock` and wakes one
     /// who sleeps on it.
     pub(crate) fn zero_and_wake_one(lock: &AtomicU32) {
-        if !wake_op(lock, lock, SET_ZERO) {
+        if !wake_op(lock, 1, lock, SET_ZERO) {
             lock.store(0, Release);
             wake(lock, 1);
         }
@@ -94,17 +96,25 @@ mod real {
     /// In one system call: changes `bell` and wakes all who sleep on it, and one who sleeps
     /// on `lock`.
     pub(crate) fn ring(bell: &AtomicU32, lock: &AtomicU32) {
-        if !wake_op(lock, bell, ADD_ONE) {
+        if !wake_op(lock, 1, bell, ADD_ONE) {
             bell.fetch_add(1, Release);
             wake(bell, i32::MAX);
             wake(lock, 1);
         }
     }
+
+    /// In one system call: sets bit 0 of `word` and wakes all who sleep on it.
+    pub(crate) fn set_one_and_wake_all(word: &AtomicU32) {
+        if !wake_op(word, i32::MAX, word, OR_ONE) {
+            word.fetch_or(1, Release);
+            wake(word, i32::MAX);
+        }
+    }
 }
 
 #[cfg(not(loom))]
-pub(crate) use real::{ring, wait, wake, zero_and_wake_one};
+pub(crate) use real::{ring, set_one_and_wake_all, wait, wake, zero_and_wake_one};
 
 #[cfg(loom)]
-pub(crate) use crate::model::{ring, wait, wake, zero_and_wake_one};
+pub(crate) use crate::model::{ring, set_one_and_wake_all, wait, wake, zero_and_wake_one};
 

@@ -27,24 +27,37 @@ static ME: AtomicU64 = AtomicU64::new(0);
 
 struct Stat {
     start: u64,
+    /// The thread of this very id has ended.
+    ended: bool,
+    /// The whole process has.
     dead: bool,
 }
 
-/// What /proc/PID/stat says. `None`: no such process (or no /proc).
-fn stat(pid: u32) -> Option<Stat> {
-    use std::io::Read;
+/// What /proc/PID/stat says (or /proc/TID/stat, of one thread).
+///
+/// # Errors
+///
+/// There is no such process, none that /proc shows us, or no way to look just now (no
+/// descriptor left, say): [`pid_exists`] tells more.
+fn stat(pid: u32) -> std::io::Result<Stat> {
+    use std::io::{Error, ErrorKind::InvalidData, Read};
     let mut bytes = [0; 1024];
-    let n = std::fs::File::open(format!("/proc/{pid}/stat")).ok()?.read(&mut bytes).ok()?;
+    let n = std::fs::File::open(format!("/proc/{pid}/stat"))?.read(&mut bytes)?;
+    parse(&bytes[..n]).ok_or_else(|| Error::from(InvalidData))
+}
+
+fn parse(bytes: &[u8]) -> Option<Stat> {
     // The name is in brackets and may hold anything, brackets too: go by the last one.
-    let end = bytes[..n].iter().rposition(|b| *b == b')')?;
-    let rest = std::str::from_utf8(&bytes[end + 1..n]).ok()?;
+    let end = bytes.iter().rposition(|b| *b == b')')?;
+    let rest = std::str::from_utf8(&bytes[end + 1..]).ok()?;
     let mut fields = rest.split_ascii_whitespace();
     let state = fields.next()?;
     let threads: i64 = fields.nth(16)?.parse().ok()?;
     let start: u64 = fields.nth(1)?.parse().ok()?;
+    let ended = matches!(state, "Z" | "X" | "x");
     // A leader that ended while other threads go on looks like a zombie, and is not one.
-    let dead = matches!(state, "X" | "x") || (state == "Z" && threads <= 1);
-    Some(Stat { start, dead })
+    let dead = ended && (state != "Z" || threads <= 1);
+    Some(Stat { start, ended, dead })
 }
 
 impl Identity {
@@ -80,7 +93,7 @@ impl Identity {
         if pid == 0 || pid >= 1 << 22 {
             return None;
         }
-        Some(Self::new(pid, stat(pid)?.start))
+        Some(Self::new(pid, stat(pid).ok()?.start))
     }
 
     /// Its process id.
@@ -94,8 +107,10 @@ impl Identity {
             return true;
         }
         match stat(self.pid()) {
-            Some(s) => !s.dead && Self::new(self.pid(), s.start) == self,
-            None => proc_is_missing() && pid_exists(self.pid()),
+            Ok(s) => !s.dead && Self::new(self.pid(), s.start) == self,
+            // Not to be seen is not dead: /proc may hide other users' processes, or this
+            // process may have no descriptor left to look with.
+            Err(_) => self.pid() != 0 && pid_exists(self.pid()),
         }
     }
 
@@ -110,12 +125,14 @@ impl Identity {
     }
 }
 
-fn proc_is_missing() -> bool {
-    !std::path::Path::new("/proc/self/stat").exists()
+/// Is there a thread of this id, and has it not ended? (A zombie still has its id, but
+/// nothing that it held will it ever release.) Says nothing about *which*.
+pub(crate) fn thread_is_there(tid: u32) -> bool {
+    stat(tid).map_or_else(|_| pid_exists(tid), |s| !s.ended)
 }
 
-/// Is there a process or thread of this id? Says nothing about *which*.
-pub(crate) fn pid_exists(pid: u32) -> bool {
+/// Is there a process or thread of this id, zombies included? Says nothing about *which*.
+fn pid_exists(pid: u32) -> bool {
     // SAFETY: signal 0 only asks.
     let r = unsafe { libc::kill(pid as libc::pid_t, 0) };
     r == 0 || std::io::Error::last_os_error().raw_os_error() != Some(libc::ESRCH)
@@ -123,7 +140,12 @@ pub(crate) fn pid_exists(pid: u32) -> bool {
 
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "pid {} (started at tick {})", self.pid(), self.0.get() & START_MASK)
+        write!(
+            f,
+            "pid {} (started at tick {})",
+            self.pid(),
+            self.0.get() & START_MASK
+        )
     }
 }
 

@@ -20,13 +20,17 @@
 //! |---|---|
 //! | [`wait`] | the one place where anybody sleeps: spin, slice, futex |
 //! | [`robust`] | the lock whose holder may be killed |
+//! | [`holder`] | the same without guards; who holds it |
+//! | [`guarded`] | plain data under a lock |
+//! | [`watch`] | waiting for a process that may be dead |
 //! | [`identity`] | who is alive: pid and start time |
+//! | [`places`] | a table of who holds a permit, or waits for its turn |
 //! | [`ends`] | registration: who holds an end of a queue or pipe |
 //! | [`handover`] | ends that move into a child |
 //! | [`fork`] | what a child must forget; what a thread holds |
 //! | [`deadline`], [`fd`] | absolute monotonic deadlines; waiting for a descriptor |
 //! | [`prim`] | the loom seam |
-//! | [`step`] | named steps for kill tests |
+//! | [`mod@step`] | named steps for kill tests |
 //!
 //! # Invariants
 //!
@@ -46,12 +50,20 @@ pub mod ends;
 pub mod fd;
 pub mod fork;
 mod futex;
+pub mod guarded;
 #[cfg(not(loom))]
 pub mod handover;
+pub mod holder;
 pub mod identity;
 #[cfg(loom)]
 pub mod model;
+pub mod places;
 pub mod prim;
 pub mod robust;
 pub mod step;
 pub mod wait;
+pub mod watch;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -14,10 +14,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 struct Kernel {
     sleepers: Mutex<Vec<(usize, u64)>>,
     woken: Condvar,
+    /// Threads that died, by id.
+    dead: Mutex<Vec<u32>>,
 }
 
 loom::lazy_static! {
-    static ref KERNEL: Kernel = Kernel { sleepers: Mutex::new(Vec::new()), woken: Condvar::new() };
+    static ref KERNEL: Kernel = Kernel {
+        sleepers: Mutex::new(Vec::new()),
+        woken: Condvar::new(),
+        dead: Mutex::new(Vec::new()),
+    };
 }
 
 fn key(word: &AtomicU32) -> usize {
@@ -67,6 +73,12 @@ pub(crate) fn ring(bell: &AtomicU32, lock: &AtomicU32) {
     wake_some(&mut sleepers, lock, 1);
 }
 
+pub(crate) fn set_one_and_wake_all(word: &AtomicU32) {
+    let mut sleepers = KERNEL.sleepers.lock().unwrap();
+    word.fetch_or(1, Release);
+    wake_some(&mut sleepers, word, usize::MAX);
+}
+
 static NEXT_TID: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(1);
 
 loom::thread_local! {
@@ -87,11 +99,22 @@ pub fn die_at<R>(n: u64, body: impl FnOnce() -> R) -> Option<R> {
     match result {
         Ok(value) => Some(value),
         Err(payload) if payload.is::<Killed>() => {
+            KERNEL.dead.lock().unwrap().push(me());
             walk_the_dead();
             None
         }
         Err(payload) => resume_unwind(payload),
     }
+}
+
+/// This thread as a process of its own: what an identity is to a model.
+pub fn me() -> u32 {
+    TID.with(|tid| *tid)
+}
+
+/// Is the thread that called itself `who` not dead? All that it wrote is seen if it is.
+pub fn is_alive(who: u32) -> bool {
+    !KERNEL.dead.lock().unwrap().contains(&who)
 }
 
 /// Is this thread dead (or a model failing), and merely unwinding?

@@ -1,7 +1,7 @@
 //! The lock whose holder may be killed at any instruction.
 //!
 //! The word follows the kernel's robust-futex protocol, and a held lock is linked into the
-//! list that the kernel walks when a thread ends: [`list`] does the linking. So a dead
+//! list that the kernel walks when a thread ends: `list` does the linking. So a dead
 //! holder frees its locks as it dies, and the next acquirer learns of it.
 //!
 //! ```text
@@ -41,8 +41,8 @@
 //! * asleep, or woken: the kernel passes the wake-up on (pending and free), and what it
 //!   misses a slice bounds.
 //!
-//! Where the list cannot be used (another C library; or a thread holds more than 2,048
-//! locks, the kernel's limit) a waiter finds out at the end of a slice that no thread of
+//! Where the list cannot be used (another C library; or a thread holds more than 2,046
+//! locks: the kernel has a limit) a waiter finds out at the end of a slice that no thread of
 //! the holder's id exists any more, and takes the lock as from a dead owner. Slower, and
 //! blind to a thread id that was given to somebody new.
 //!
@@ -225,7 +225,7 @@ impl RobustLock {
                 Slept::Look => {}
                 Slept::SliceOver => {
                     owner_vanished = self.word.load(Relaxed) == marked
-                        && !identity::pid_exists(word & TID);
+                        && !identity::thread_is_there(word & TID);
                 }
                 Slept::TimedOut => {
                     list::done(self, mine);
@@ -238,6 +238,28 @@ impl RobustLock {
     /// Is it held, by whomever? Stale as soon as it is said.
     pub fn is_held(&self) -> bool {
         self.word.load(Relaxed) & TID != 0
+    }
+
+    /// The thread id of its holder; 0 if it is free. Stale as soon as it is said.
+    pub fn holder(&self) -> u32 {
+        self.word.load(Relaxed) & TID
+    }
+
+    /// Does the calling thread hold it?
+    #[inline]
+    pub fn is_mine(&self) -> bool {
+        // Relaxed: only this thread writes its own id there, and only it takes it away.
+        self.word.load(Relaxed) & TID == list::mine(self).tid()
+    }
+
+    /// The guard again, of a lock whose guard was forgotten.
+    ///
+    /// # Safety
+    ///
+    /// The calling thread holds the lock, and there is no guard of it.
+    #[inline]
+    pub unsafe fn resume(&self) -> RobustGuard<'_> {
+        RobustGuard { lock: self, bell: Bell(0, PhantomData), thread: PhantomData }
     }
 
     /// Did its last holder die holding it, and nobody has taken it since?
@@ -342,6 +364,12 @@ impl<'a> RobustGuard<'a> {
     #[inline]
     pub fn owner_died(&self) -> bool {
         self.bell.0 & Bell::DIED != 0
+    }
+
+    /// The lock that is held.
+    #[inline]
+    pub fn lock(&self) -> &'a RobustLock {
+        self.lock
     }
 
     /// The same guard, with a bell: if somebody asks for it ([`RobustLock::ask_for_bell`]),

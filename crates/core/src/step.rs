@@ -5,7 +5,7 @@
 //! operation again in a child per step, killed at exactly that one: it repeats, which a
 //! kill at a random moment does not.
 //!
-//! The plan lies in a process-local static: [`arm`] it in the child that is to die.
+//! The plan lies in a process-local static: `arm` it in the child that is to die.
 
 /// Marks a named step. Nothing in a normal build.
 #[macro_export]

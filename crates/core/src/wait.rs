@@ -14,7 +14,7 @@ use crate::deadline::Deadline;
 use crate::futex::{self, Waited};
 use crate::prim::{self, AtomicU32};
 use std::cell::Cell;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::time::Duration;
 
 /// The longest that anybody sleeps without looking around.
@@ -53,6 +53,13 @@ pub fn wake_all(word: &AtomicU32) {
 /// Wakes one who sleeps on `word`.
 pub fn wake_one(word: &AtomicU32) {
     futex::wake(word, 1);
+}
+
+/// Sets bit 0 of `word` and wakes everybody who sleeps on it, in one system call, so that
+/// no kill falls between. All that this thread did before is seen by whoever sees the bit.
+pub fn set_one_and_wake_all(word: &AtomicU32) {
+    prim::fence(Release); // the kernel's change of the word comes after what was written
+    futex::set_one_and_wake_all(word);
 }
 
 /// The most pauses that an ordinary wait spins (3 to 6 microseconds on current machines).
@@ -174,4 +181,28 @@ pub fn patiently(pauses: usize, mut done: impl FnMut() -> bool) -> bool {
         prim::pause();
     }
     false
+}
+
+/// Remembers when somebody last looked who is alive: a look costs a trip through /proc, and
+/// once a slice is enough.
+#[derive(Debug, Default)]
+pub struct LookAround(std::sync::atomic::AtomicU64);
+
+impl LookAround {
+    /// Nobody has looked yet.
+    pub const fn new() -> Self {
+        Self(std::sync::atomic::AtomicU64::new(0))
+    }
+
+    /// Is a slice over since the last time this said so? By the coarse clock: 5 ns.
+    #[inline]
+    pub fn is_due(&self) -> bool {
+        let now = crate::deadline::coarse_now();
+        // Relaxed: a number; two threads may both look.
+        let due = now.wrapping_sub(self.0.load(Relaxed)) >= SLICE.as_nanos() as u64;
+        if due {
+            self.0.store(now, Relaxed);
+        }
+        due
+    }
 }

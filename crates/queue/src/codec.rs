@@ -98,7 +98,7 @@ const KEEP: usize = 1 << 20;
 
 /// Runs `f` with this thread's empty buffer. Taken out while in use, so a codec that uses
 /// a queue itself gets another one.
-fn with_scratch<R>(f: impl FnOnce(&mut Vec<u8>) -> R) -> R {
+pub(crate) fn with_scratch<R>(f: impl FnOnce(&mut Vec<u8>) -> R) -> R {
     let mut scratch = SCRATCH.try_with(Cell::take).unwrap_or_default();
     scratch.clear();
     let result = f(&mut scratch);

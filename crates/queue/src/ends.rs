@@ -5,6 +5,7 @@ use crate::error::{
 use crate::queue::Queue;
 use multiproc_core::deadline::Deadline;
 use multiproc_core::ends::{End, EndError, Ends, Holders};
+use multiproc_core::wait::LookAround;
 use multiproc_ring::{GetError as RingGetError, PutError as RingPutError, Wait};
 use std::fmt;
 use std::time::Duration;
@@ -28,6 +29,7 @@ fn gone(ends: &Ends, thorough: bool) -> bool {
 pub struct Producer<T, C = Serde> {
     queue: Queue<T, C>,
     end: End,
+    looked: LookAround,
 }
 
 /// A registered consuming end. When every consumer is closed or its process dead, puts of
@@ -44,23 +46,23 @@ impl<T, C> Producer<T, C> {
         let end = End::later();
         // Where the table is full, the first use tries again and can tell.
         let _ = end.check(queue.ring.writers());
-        Self { queue, end }
+        Self { queue, end, looked: LookAround::new() }
     }
 
     pub(crate) fn register(queue: Queue<T, C>) -> Result<Self, RegisterError> {
         let end = queue.ring.writers().register()?;
-        Ok(Self { queue, end })
+        Ok(Self { queue, end, looked: LookAround::new() })
     }
 
-    fn in_vain(&self, thorough: bool) -> bool {
+    pub(crate) fn in_vain(&self, thorough: bool) -> bool {
         gone(self.queue.ring.readers(), thorough)
     }
 
     #[inline]
-    fn check(&self) -> Result<(), RingPutError> {
+    pub(crate) fn check(&self) -> Result<(), RingPutError> {
         let ring = &self.queue.ring;
         match self.end.check(ring.writers()) {
-            Ok(()) if !ring.readers().all_closed() => Ok(()),
+            Ok(()) if !gone(ring.readers(), self.looked.is_due()) => Ok(()),
             _ => Err(RingPutError::Closed),
         }
     }
@@ -84,7 +86,7 @@ impl<T, C: Codec<T>> Producer<T, C> {
 
     /// Puts a message, as [`Queue::put`]. *Blocks until* there is room. *Wakes when* a
     /// reader takes a message, or the last registered consumer closes. *If a peer dies*:
-    /// when the last registered consumer did, `Closed` within a slice (50 ms) of waiting.
+    /// when the last registered consumer did, `Closed` within a slice (50 ms).
     ///
     /// # Errors
     ///
@@ -153,12 +155,12 @@ impl<T, C> Consumer<T, C> {
         Ok(Self { queue, end })
     }
 
-    fn in_vain(&self, thorough: bool) -> bool {
+    pub(crate) fn in_vain(&self, thorough: bool) -> bool {
         gone(self.queue.ring.writers(), thorough)
     }
 
     #[inline]
-    fn check(&self) -> Result<(), RingGetError> {
+    pub(crate) fn check(&self) -> Result<(), RingGetError> {
         match self.end.check(self.queue.ring.readers()) {
             Ok(()) => Ok(()),
             Err(EndError::Closed | EndError::Full | _) => Err(RingGetError::Closed),
@@ -246,14 +248,11 @@ impl Consumer<Vec<u8>, Bytes> {
 }
 
 macro_rules! registered {
-    ($name:ident, $ends:ident) => {
+    ($name:ident, $ends:ident $(, $more:ident: $new:expr)?) => {
         impl<T, C> Clone for $name<T, C> {
             fn clone(&self) -> Self {
                 let end = self.end.another(self.queue.ring.$ends());
-                Self {
-                    queue: self.queue.clone(),
-                    end,
-                }
+                Self { queue: self.queue.clone(), end $(, $more: $new)? }
             }
         }
 
@@ -274,7 +273,7 @@ macro_rules! registered {
         }
     };
 }
-registered!(Producer, writers);
+registered!(Producer, writers, looked: LookAround::new());
 registered!(Consumer, readers);
 
 /// Messages of a queue, as they come. Ends when the queue is closed, or after an error

@@ -161,6 +161,15 @@ macro_rules! get_errors {
             /// A message came that is none of this type. It is consumed.
             #[error("the message could not be decoded: {0}")]
             Decode(String),
+            /// As many tasks are in work as can be kept track of. Nothing was consumed.
+            #[error("too many tasks are in work at this moment")]
+            TooManyTasks,
+            /// The system has no memory to keep the task. Nothing was consumed.
+            #[error("no memory for {bytes} more bytes")]
+            NoMemory {
+                /// Bytes that were to be allocated.
+                bytes: usize,
+            },
             /// Somebody wrote garbage into the shared memory.
             #[error("the queue's shared memory is corrupted")]
             Corrupted,
@@ -171,6 +180,8 @@ macro_rules! get_errors {
                 match failure {
                     GetFailure::Decode(why) => Self::Decode(why),
                     GetFailure::Ring(RingGetError::Corrupted) => Self::Corrupted,
+                    GetFailure::Ring(RingGetError::TooManyTasks) => Self::TooManyTasks,
+                    GetFailure::Ring(RingGetError::NoMemory { bytes }) => Self::NoMemory { bytes },
                     $(GetFailure::Ring(RingGetError::Empty) => Self::$extra,)*
                     GetFailure::Ring(_) => Self::Closed,
                 }

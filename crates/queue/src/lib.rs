@@ -21,6 +21,8 @@
 //! | [`Queue`] | both ends in one handle, for any number of processes |
 //! | [`Producer`], [`Consumer`] | registered ends: the other side notices when all are gone |
 //! | [`JoinableQueue`] | a queue that one can wait for: `task_done` and `join` |
+//! | [`Queue::put_many`], [`Queue::get_many`] | several messages in one step |
+//! | [`Queue::put_loan`], [`Queue::get_loan`] | bytes written and read in place |
 //! | [`SimpleQueue`] | `put`, `get`, `empty`, `close`, and no more |
 //! | [`codec`] | how messages become bytes: serde (the default), plain data, bytes |
 //!
@@ -55,6 +57,8 @@ pub mod codec;
 mod ends;
 mod error;
 mod joinable;
+mod loan;
+mod many;
 mod options;
 mod queue;
 mod simple;
@@ -64,7 +68,9 @@ pub use error::{
     CreateError, GetError, GetTimeoutError, OpenError, OpenOrCreateError, PutError,
     PutTimeoutError, RegisterError, TryGetError, TryPutError, UnlinkError,
 };
-pub use joinable::{JoinError, JoinTimeoutError, JoinableQueue, TaskDoneError};
+pub use joinable::{JoinError, JoinTimeoutError, JoinableQueue, Task, TaskDoneError};
+pub use loan::{GetLoan, NotThatSlice, PutLoan};
+pub use many::PutManyError;
 pub use options::QueueOptions;
 pub use queue::Queue;
 pub use simple::SimpleQueue;

@@ -64,6 +64,22 @@ impl<T, C> QueueOptions<T, C> {
         self
     }
 
+    /// At most so many bytes of queued messages, 8 to 15 more for each included. A message
+    /// that is larger enters alone, when nothing is queued. Without it, bounded by the
+    /// reserve.
+    pub fn bytes(mut self, bytes: usize) -> Self {
+        self.settings.bytes = bytes;
+        self
+    }
+
+    /// A task ([`JoinableQueue::get_task`](crate::JoinableQueue::get_task)) is delivered at
+    /// most so often, at least once; then it becomes a dead letter. Without it, until it is
+    /// done.
+    pub fn max_deliveries(mut self, deliveries: u32) -> Self {
+        self.settings.max_deliveries = deliveries.max(1);
+        self
+    }
+
     /// Bytes of address space for queued messages (4 GiB by default, at most 8 GiB), half of
     /// which one message may take. Memory is used only as messages need it.
     pub fn reserve(mut self, bytes: usize) -> Self {

@@ -2,6 +2,7 @@
 
 use crate::error::PutError;
 use crate::flow::Memory;
+use crate::tasks::Tasks;
 use multiproc_segment::{AllocateError, Segment};
 use std::sync::atomic::AtomicU64;
 
@@ -13,6 +14,8 @@ pub(crate) struct Area {
     /// Where `base` lies in the segment's body.
     pub(crate) offset: usize,
     pub(crate) reserve: usize,
+    /// The ring's claims, in the segment's body.
+    pub(crate) tasks: *const Tasks,
 }
 
 // SAFETY: the pointer goes into the segment, which is kept alive beside it and may be used
@@ -52,6 +55,16 @@ impl Memory for &Area {
             })
     }
 
+    fn reader_died(&self, released: u32) {
+        // SAFETY: in the segment, which is kept alive beside it; all atomics.
+        unsafe { &*self.tasks }.look_after_the_dead(true, released);
+    }
+
+    fn punch(&self, from: usize, to: usize) {
+        // A refusal leaves the memory with us until the next time.
+        let _ = self.segment.punch(self.offset + from, to - from);
+    }
+
     fn reserve(&self) -> usize {
         self.reserve
     }
@@ -77,12 +90,19 @@ impl Area {
     #[inline]
     pub(crate) fn read_into(&self, at: usize, len: usize, to: &mut Vec<u8>) {
         to.clear();
+        self.append_to(at, len, to);
+    }
+
+    /// Copies a record that was checked against the reserve to the end of `to`.
+    #[inline]
+    pub(crate) fn append_to(&self, at: usize, len: usize, to: &mut Vec<u8>) {
         to.reserve(len);
-        // SAFETY: `to` has room for `len` bytes, and they are all written; the range was
-        // checked when the record was found.
+        let end = to.len();
+        // SAFETY: `to` has room for `len` more bytes, and they are all written; the range
+        // was checked when the record was found.
         unsafe {
-            self.read(at, len, to.as_mut_ptr());
-            to.set_len(len);
+            self.read(at, len, to.as_mut_ptr().add(end));
+            to.set_len(end + len);
         }
     }
 }

@@ -36,6 +36,15 @@ pub enum GetError {
     /// Nothing before the deadline.
     #[error("the ring is empty")]
     Empty,
+    /// As many tasks are taken (or processes have taken some) as can be kept track of.
+    #[error("too many tasks are taken at this moment")]
+    TooManyTasks,
+    /// The system has no memory to keep the task.
+    #[error("no memory for {bytes} more bytes")]
+    NoMemory {
+        /// Bytes that were to be allocated.
+        bytes: usize,
+    },
     /// Nothing, and nobody will write any more.
     #[error("the ring is empty and closed")]
     Closed,

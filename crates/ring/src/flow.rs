@@ -19,6 +19,10 @@ use std::time::Duration;
 /// reader.
 const HOT: usize = 1 << 20;
 
+/// A window above this is given back when the ring runs empty, but for [`KEEP`].
+const GIVE_BACK: usize = 16 << 20;
+const KEEP: usize = 64 << 10;
+
 /// How far a writer goes above the hot window without another look.
 const STRIDE: usize = 1 << 16;
 
@@ -41,6 +45,13 @@ pub trait Memory {
     ///
     /// No memory.
     fn grow(&self, from: usize, to: usize) -> Result<(), PutError>;
+
+    /// Gives `from..to` back. Nobody uses it.
+    fn punch(&self, from: usize, to: usize);
+
+    /// A reader died holding the get lock, which we hold now; so many records are released
+    /// (modulo 2^32).
+    fn reader_died(&self, _released: u32) {}
 
     /// Bytes in all, allocated or not; never from shared memory.
     fn reserve(&self) -> usize;
@@ -275,6 +286,62 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
         Ok(())
     }
 
+    /// Puts several records, one after the other in `bytes`, with these lengths. As many as
+    /// fit enter at once, by one COMMIT; then the next, with other writers' between them.
+    /// *Blocks until* all are in, the deadline passes or the wait is in vain; *wakes* and *if
+    /// a peer dies*: as [`Flow::reserve`].
+    ///
+    /// # Errors
+    ///
+    /// How many were put, and why the next was not.
+    pub fn put_many(
+        self,
+        mut bytes: &[u8],
+        mut lens: &[usize],
+        wait: Wait<'_>,
+    ) -> Result<(), (usize, PutError)> {
+        let mut put = 0;
+        while let Some(first) = lens.first() {
+            let (guard, position) = self.begin_put(*first, &wait).map_err(|e| (put, e))?;
+            let (entered, taken) = self.fill_batch(position, bytes, lens);
+            drop(guard);
+            step!("put: end");
+            put += entered;
+            (bytes, lens) = (&bytes[taken..], &lens[entered..]);
+        }
+        Ok(())
+    }
+
+    /// Under the put lock: as many records as fit from `position` on, where the first does.
+    /// How many, and their bytes.
+    #[inline]
+    fn fill_batch(&self, position: Position, bytes: &[u8], lens: &[usize]) -> (usize, usize) {
+        let put = &self.state.put;
+        let seen = Position::read(put.seen_head.load(Relaxed));
+        let capacity = self.state.signs.capacity.load(Relaxed);
+        let room = capacity.saturating_sub(position.items.wrapping_sub(seen.items)).max(1);
+        let limit = (put.limit.load(Relaxed) as usize).min(self.memory.reserve());
+        let (mut next, mut entered, mut taken) = (position, 0, 0);
+        for len in lens.iter().take(room as usize) {
+            if entered > 0 && next.at + record::size(*len) + UNIT > limit {
+                break;
+            }
+            // SAFETY: the first has its place; the others lie below the limit, which is
+            // allocated, and below the reserve. We hold the put lock.
+            unsafe { self.memory.write(next.at + UNIT, &bytes[taken..taken + len]) };
+            if entered > 0 {
+                let header = record::record(record::seq_of(next.items), *len);
+                // Relaxed: beyond the frontier until COMMIT, which carries it.
+                self.memory.word(next.at).store(header, Relaxed);
+            }
+            next = next.after_record(*len);
+            (entered, taken) = (entered + 1, taken + len);
+        }
+        step!("batch: filled");
+        self.commit(position, lens[0], next);
+        (entered, taken)
+    }
+
     /// The lock, and a place for `len` bytes.
     #[inline(always)]
     fn begin_put(
@@ -305,8 +372,14 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
     /// Makes the record exist. The lock is released afterwards.
     #[inline(always)]
     fn end_put(&self, position: Position, len: usize) {
-        let next = position.after_record(len);
         step!("put: filled");
+        self.commit(position, len, position.after_record(len));
+    }
+
+    /// Zeroes the frontier `next`, and COMMITs the record of `len` bytes at `position` (and
+    /// with it those between).
+    #[inline(always)]
+    fn commit(&self, position: Position, len: usize, next: Position) {
         // Relaxed: COMMIT carries it (Invariant 1).
         unless_broken!("ring: zero", self.memory.word(next.at).store(0, Relaxed), ());
         step!("put: frontier is zero");
@@ -412,6 +485,8 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
             head_run: head.run,
             window: put.window.load(Relaxed) as usize,
             reserve: self.memory.reserve(),
+            cap: usize::try_from(self.state.signs.cap.load(Relaxed)).unwrap_or(usize::MAX),
+            empty: frontier.items == head.items,
         }
     }
 
@@ -502,12 +577,20 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
             Place::Nowhere {
                 grow_to: Some(least),
             } => {
-                let window = least.max(view.window.saturating_mul(2)).min(view.reserve);
-                self.memory
-                    .grow(view.window, window)
-                    .or_else(|_| self.memory.grow(view.window, least))?;
+                let double = view.window.saturating_mul(2).min(view.cap).min(view.reserve);
+                let window = least.max(double);
+                step!("grow: begin");
+                put.allocated.fetch_max(window as u64, Relaxed);
+                let window = match self.memory.grow(view.window, window) {
+                    Ok(()) => window,
+                    Err(_) => self.memory.grow(view.window, least).map(|()| least)?,
+                };
                 step!("grow: allocated");
                 put.window.store(window as u64, Relaxed);
+                if window > GIVE_BACK {
+                    self.state.signs.large.store(1, Relaxed);
+                }
+                step!("grow: window written");
                 match self.view(frontier, head).anywhere(need) {
                     Place::Jump(target) => Ok(Some(self.jump(frontier, target))),
                     _ => Ok(Some(frontier)),
@@ -568,6 +651,39 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
         Ok(result)
     }
 
+    /// Up to `most` records (at least one), each given to `read`, and one RELEASE for all:
+    /// killed before it, all of them stay. *Blocks*, *wakes* and *if a peer dies*: as
+    /// [`Flow::claim`].
+    ///
+    /// # Errors
+    ///
+    /// See [`GetError`].
+    pub fn get_many(
+        self,
+        most: usize,
+        wait: Wait<'_>,
+        mut read: impl FnMut(M, usize, usize),
+    ) -> Result<usize, GetError> {
+        let (guard, mut position, mut len) = self.begin_get(&wait)?;
+        let mut got = 1;
+        loop {
+            read(self.memory, position.at + UNIT, len);
+            if got >= most {
+                break;
+            }
+            match self.record_at(position.after_record(len)) {
+                Some(next) => (position, len) = next,
+                None => break,
+            }
+            got += 1;
+        }
+        step!("batch: copied");
+        self.end_get(position, len);
+        drop(guard);
+        step!("get: end");
+        Ok(got)
+    }
+
     /// The lock, and the next record.
     #[inline(always)]
     fn begin_get(
@@ -589,17 +705,63 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
 
     /// Gives the record up. The lock is released afterwards.
     #[inline(always)]
-    fn end_get(&self, position: Position, len: usize) {
+    pub(crate) fn end_get(&self, position: Position, len: usize) {
         step!("get: copied");
         // RELEASE. Release. PAIRS room.
         let order = unless_broken!("ring: release", Release, Relaxed);
-        let next = position.after_record(len).bits();
-        self.state.get.head.store(next, order);
+        let next = position.after_record(len);
+        self.state.get.head.store(next.bits(), order);
         step!("get: released");
+        // Relaxed: a hint.
+        if self.state.signs.large.load(Relaxed) != 0 {
+            self.trim(next);
+        }
+    }
+
+    /// Under the get lock: if the ring is empty and the put lock is free, goes back to
+    /// offset 0 and gives the memory back. Each store leaves a ring that works.
+    #[cold]
+    fn trim(&self, head: Position) {
+        let (put, get, signs) = (&self.state.put, &self.state.get, &self.state.signs);
+        // Relaxed: looked at again under the put lock.
+        if self.memory.word(head.at).load(Relaxed) != 0 {
+            return;
+        }
+        let Some(guard) = put.lock.try_acquire() else {
+            return;
+        };
+        let guard = guard.with_bell(&signs.data);
+        if guard.owner_died() && self.repair().is_err() {
+            return;
+        }
+        let mut frontier = Position::read(put.frontier.load(Relaxed));
+        if frontier != head {
+            return;
+        }
+        step!("trim: begin");
+        if frontier.at != 0 {
+            frontier = self.jump(frontier, 0);
+            get.head.store(frontier.bits(), Release); // PAIRS room
+            put.seen_head.store(frontier.bits(), Relaxed);
+            step!("trim: rewound");
+        }
+        let keep = KEEP.min(self.memory.reserve());
+        put.limit.store(0, Relaxed);
+        put.top.store(0, Relaxed);
+        put.window.store(keep as u64, Relaxed);
+        signs.large.store(0, Relaxed);
+        step!("trim: window written");
+        let allocated = (put.allocated.load(Relaxed) as usize).min(self.memory.reserve());
+        if allocated > keep {
+            self.memory.punch(keep, allocated);
+        }
+        step!("trim: punched");
+        put.allocated.store(keep as u64, Relaxed);
+        drop(guard);
     }
 
     #[cold]
-    fn lock_get(&self, wait: &Wait<'_>) -> Result<RobustGuard<'a>, GetError> {
+    pub(crate) fn lock_get(&self, wait: &Wait<'_>) -> Result<RobustGuard<'a>, GetError> {
         let (get, signs) = (&self.state.get, &self.state.signs);
         let guard = match lock(&get.lock, &signs.room, &get.waiting, wait) {
             Ok(guard) => guard,
@@ -612,12 +774,13 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
         };
         if guard.owner_died() {
             get.waiting.store(0, Relaxed);
+            self.memory.reader_died(Position::read(get.head.load(Relaxed)).items);
         }
         Ok(guard)
     }
 
     #[cold]
-    fn wait_for_data(&self, wait: Wait<'_>) -> Result<(Position, usize), GetError> {
+    pub(crate) fn wait_for_data(&self, wait: Wait<'_>) -> Result<(Position, usize), GetError> {
         let (put, get, signs) = (&self.state.put, &self.state.get, &self.state.signs);
         if let Some(found) = self.look()? {
             return Ok(found);
@@ -642,8 +805,13 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
 
     /// Under the get lock: the record at the head, if one is there and nothing is odd.
     #[inline(always)]
-    fn look_at_once(&self) -> Option<(Position, usize)> {
-        let head = Position::read(self.state.get.head.load(Relaxed));
+    pub(crate) fn look_at_once(&self) -> Option<(Position, usize)> {
+        self.record_at(Position::read(self.state.get.head.load(Relaxed)))
+    }
+
+    /// The record at this position, if one is committed there and nothing is odd.
+    #[inline(always)]
+    fn record_at(&self, head: Position) -> Option<(Position, usize)> {
         let reserve = self.memory.reserve();
         if head.at > reserve - UNIT {
             return None;
@@ -719,7 +887,7 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
         Position::read(self.state.put.frontier.load(Acquire)).items
     }
 
-    /// Records put and not yet reported done.
+    /// Records put and not yet reported done without a claim.
     pub fn unfinished(&self) -> u32 {
         if self.state.put.lock.is_orphaned() {
             // What a dead writer committed counts, as for `len`.
@@ -741,21 +909,24 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
         )
     }
 
-    /// Reports one record done. False if that is once too often; then nothing changed.
+    /// Counts one record as done that has no claim; `claimed` tells the reports by claim.
+    /// False if that is once too often; then nothing changed. [`Flow::report`] it then.
     #[must_use]
-    pub fn task_done(&self) -> bool {
+    pub fn task_done(&self, claimed: &dyn Fn() -> u32) -> bool {
         let signs = &self.state.signs;
         let mut done = signs.done.load(Relaxed);
         let mut looked = false;
         loop {
-            if done == self.put_count() {
+            if done.wrapping_add(claimed()) == self.put_count() {
+                // A writer may have committed and not yet written the frontier down, or
+                // died there.
                 if looked || !self.catch_up(Deadline::NEVER) {
                     return false;
                 }
                 looked = true;
                 continue;
             }
-            // SeqCst. PAIRS finished: against `joiners` below, as in `join`.
+            // SeqCst. PAIRS finished: against `joiners` in `report`, as in `join`.
             match signs
                 .done
                 .compare_exchange(done, done.wrapping_add(1), SeqCst, Relaxed)
@@ -765,30 +936,54 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
             }
         }
         step!("task_done: counted");
+        true
+    }
+
+    /// Wakes those who join: something was counted as done.
+    pub fn report(&self) {
+        let signs = &self.state.signs;
         fence(SeqCst); // PAIRS finished: either we see the joiner or it sees our count
-        if signs.joiners.load(Relaxed) != 0 && self.unfinished() == 0 {
+        if signs.joiners.load(Relaxed) != 0 {
+            signs.joiners.store(0, Relaxed);
             signs.finished.fetch_add(1, Release); // PAIRS bell
             step!("task_done: bell changed");
             wait::wake_all(&signs.finished);
         }
-        true
     }
 
-    /// *Blocks until* every record put was reported done, or the deadline passes (false).
-    /// *Wakes when* the last one is. *If a peer dies*: nobody reports for it.
-    pub fn join(&self, deadline: Deadline) -> bool {
+    /// *Blocks until* every record put was reported done (true), or the deadline passes
+    /// (false). *Wakes when* one is reported. *If a peer dies*: `lost` is asked after each
+    /// slice, and ends the wait.
+    ///
+    /// # Errors
+    ///
+    /// What `lost` says.
+    pub fn join<E>(
+        &self,
+        deadline: Deadline,
+        claimed: &dyn Fn() -> u32,
+        lost: &dyn Fn() -> Option<E>,
+    ) -> Result<bool, E> {
         let signs = &self.state.signs;
         loop {
             let seen = signs.finished.load(Acquire); // PAIRS bell
             signs.joiners.store(1, Relaxed);
             fence(SeqCst); // PAIRS finished
-            if self.unfinished() == 0 {
-                return true;
+            if self.unfinished() == claimed() {
+                return Ok(true);
             }
-            if deadline.passed() {
-                return false;
+            step!("join: about to sleep");
+            match wait::sleep(&signs.finished, seen, deadline) {
+                Slept::Look => {}
+                Slept::SliceOver | Slept::TimedOut => {
+                    if let Some(lost) = lost() {
+                        return Err(lost);
+                    }
+                    if deadline.passed() {
+                        return Ok(self.unfinished() == claimed());
+                    }
+                }
             }
-            let _ = wait::sleep(&signs.finished, seen, deadline);
         }
     }
 
@@ -814,6 +1009,19 @@ impl<'a, M: Memory + Copy> Reserved<'a, M> {
     #[inline]
     pub fn at(&self) -> usize {
         self.position.at + UNIT
+    }
+
+    /// Bytes of the record.
+    #[inline]
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The memory below.
+    #[inline]
+    pub fn memory(&self) -> &M {
+        &self.flow.memory
     }
 
     /// Copies all of the record's bytes in.

@@ -82,11 +82,15 @@ mod record;
 mod ring;
 #[cfg_attr(not(loom), allow(unreachable_pub))] // public for the loom models
 mod state;
+#[cfg(not(loom))]
+mod tasks;
 
 pub use error::{GetError, PutError};
 #[cfg(loom)]
 pub use flow::{Claimed, Flow, Memory, Reserved, Wait};
 #[cfg(not(loom))]
 pub use ring::{Claim, Reservation, Ring, Settings, Wait};
+#[cfg(not(loom))]
+pub use tasks::{MOST_TASKS, MOST_WORKERS, Task, TasksLost};
 #[cfg(loom)]
 pub use state::State;

@@ -23,6 +23,10 @@ pub(crate) struct View {
     pub(crate) window: usize,
     /// Bytes that can be allocated at most.
     pub(crate) reserve: usize,
+    /// Bytes that records may take, unless one enters alone.
+    pub(crate) cap: usize,
+    /// Nothing is queued: a record of any size may enter.
+    pub(crate) empty: bool,
 }
 
 /// Where the record goes.
@@ -53,7 +57,12 @@ impl View {
 
     /// The offset below which records may go at the frontier, as things stand.
     pub(crate) fn limit(&self, hot: usize) -> usize {
-        hot.min(self.window).min(self.ceiling())
+        hot.min(self.window).min(self.cap).min(self.ceiling())
+    }
+
+    /// The offset up to which the ring may be used for the next record.
+    fn most(&self) -> usize {
+        if self.empty { self.reserve } else { self.cap.min(self.reserve) }
     }
 
     /// Below `limit` only: the place for a record that takes `need` bytes (itself and the
@@ -71,12 +80,12 @@ impl View {
     /// The place that keeps the window small.
     #[inline]
     pub(crate) fn hot(&self, need: usize, hot: usize) -> Option<Place> {
-        self.below(need, hot.min(self.window))
+        self.below(need, hot.min(self.window).min(self.cap))
     }
 
     /// Any place in the memory that is allocated, or what growth would make one.
     pub(crate) fn anywhere(&self, need: usize) -> Place {
-        if let Some(place) = self.below(need, self.window) {
+        if let Some(place) = self.below(need, self.window.min(self.most())) {
             return place;
         }
         // The chain can go on above everything in use: at the frontier, unless the reader
@@ -87,7 +96,7 @@ impl View {
             self.top
         };
         let end = from + need;
-        if end > self.reserve {
+        if end > self.most() {
             return Place::Nowhere { grow_to: None };
         }
         if end > self.window {
@@ -125,6 +134,8 @@ mod tests {
         head_run: 0,
         window: 64,
         reserve: 256,
+        cap: usize::MAX,
+        empty: false,
     };
 
     #[test]
@@ -206,5 +217,16 @@ mod tests {
         };
         assert_eq!(view.hot(24, 48), Some(Place::Jump(0)));
         assert_eq!(view.anywhere(24), Place::Here);
+    }
+
+    #[test]
+    fn a_record_above_the_cap_enters_alone() {
+        let capped = View { cap: 64, ..EMPTY };
+        assert_eq!(capped.anywhere(72), Place::Nowhere { grow_to: None });
+        let empty = View { empty: true, ..capped };
+        assert_eq!(empty.anywhere(72), Place::Nowhere { grow_to: Some(72) });
+        let grown = View { window: 128, ..capped };
+        assert_eq!(grown.anywhere(72), Place::Nowhere { grow_to: None });
+        assert_eq!(View { window: 128, ..empty }.anywhere(72), Place::Here);
     }
 }

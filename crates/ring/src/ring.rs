@@ -3,10 +3,12 @@ use crate::error::{GetError, PutError};
 use crate::flow::{Claimed, Flow, Reserved};
 use crate::record::{MOST_RESERVE, UNIT};
 use crate::state::State;
+use crate::tasks::{Tasks, TasksLost};
 use multiproc_core::deadline::Deadline;
 use multiproc_core::ends::Ends;
 use multiproc_segment::{CreateError, Kind, OpenError, Segment, Shareable};
 use std::fmt;
+use std::sync::atomic::Ordering::Relaxed;
 
 pub use crate::flow::Wait;
 
@@ -18,6 +20,7 @@ struct Body {
     state: State,
     writers: Ends,
     readers: Ends,
+    tasks: Tasks,
 }
 
 /// Sizes of a ring to be made.
@@ -25,19 +28,26 @@ struct Body {
 pub struct Settings {
     /// Records that may be queued at a time; at least 1.
     pub capacity: u32,
+    /// Bytes that queued records may take (8 and up to 7 more for each included); one that
+    /// is larger enters alone, when nothing is queued. `usize::MAX`: no limit of its own.
+    pub bytes: usize,
     /// Bytes of address space for the records, half of which one record may take. Memory is
     /// used as records need it. At most 8 GiB.
     pub reserve: usize,
     /// Permission bits of a named ring.
     pub mode: u32,
+    /// Deliveries of a task after which it becomes a dead letter; 0: never.
+    pub max_deliveries: u32,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         Self {
             capacity: i32::MAX as u32,
+            bytes: usize::MAX,
             reserve: 4 << 30,
             mode: 0o600,
+            max_deliveries: 0,
         }
     }
 }
@@ -52,6 +62,8 @@ const DATA_AT: usize = (multiproc_segment::HEADER_BYTES + size_of::<Body>()).nex
 #[derive(Clone)]
 pub struct Ring {
     area: Area,
+    /// Where the bytes of tasks lie that were taken.
+    claims: Area,
 }
 
 /// Room for one record, written in place. Dropped without [`Reservation::commit`], it was
@@ -84,18 +96,21 @@ impl Ring {
                 bytes: settings.reserve,
             });
         }
-        if reserve == 0 || settings.capacity == 0 {
+        if reserve == 0 || settings.capacity == 0 || settings.bytes == 0 {
             return Err(CreateError::ZeroSize);
         }
         let window = FIRST_WINDOW.min(reserve);
-        let capacity = settings.capacity;
-        let segment = segment(DATA_AT + reserve, DATA_AT + window, &|segment| {
+        let (capacity, deliveries) = (settings.capacity, settings.max_deliveries);
+        // A record of no bytes and the header behind it fit in any ring.
+        let cap = (settings.bytes / UNIT * UNIT).max(2 * UNIT) as u64;
+        let segment = segment(DATA_AT + 2 * reserve, DATA_AT + window, &|segment| {
             let body = segment.body().cast::<Body>();
             // SAFETY: the body has room (DATA_AT is behind it) and alignment; nobody else
             // sees it yet. Large, so it is built in place: the ends' tables are all zero in
             // a fresh segment, as `Ends::new` is.
             unsafe {
-                (&raw mut (*body).state).write(State::new(capacity, window as u64));
+                (&raw mut (*body).state).write(State::new(capacity, cap, window as u64));
+                (*body).tasks.max_deliveries.store(deliveries, Relaxed);
                 (*body).settle();
             }
         })?;
@@ -133,7 +148,7 @@ impl Ring {
     /// [`OpenError`] says what was expected and what was found.
     pub fn open(name: &str, tag: &str) -> Result<Self, OpenError> {
         let segment = Segment::open(name, &Self::kind(tag))?;
-        if segment.body_bytes() < DATA_AT + 4096 || segment.body_bytes() > DATA_AT + MOST_RESERVE {
+        if segment.body_bytes() < DATA_AT + 2 * 4096 || segment.body_bytes() > DATA_AT + 2 * MOST_RESERVE {
             return Err(OpenError::Size {
                 name: name.into(),
                 expected: (DATA_AT + 4096) as u64,
@@ -151,14 +166,35 @@ impl Ring {
     }
 
     fn over(segment: Segment) -> Self {
-        let base = segment.body().wrapping_add(DATA_AT);
-        let reserve = segment.body_bytes() - DATA_AT;
-        Self { area: Area { segment, base, offset: DATA_AT, reserve } }
+        // Half for records, half for the bytes of tasks; both sparse.
+        let reserve = (segment.body_bytes() - DATA_AT) / 2;
+        // Inside the body, which has room for it (see `make` and `open`).
+        let tasks = segment.body().wrapping_add(std::mem::offset_of!(Body, tasks)).cast();
+        let part = |offset| Area {
+            tasks,
+            base: segment.body().wrapping_add(offset),
+            segment: segment.clone(),
+            offset,
+            reserve,
+        };
+        Self { area: part(DATA_AT), claims: part(DATA_AT + reserve) }
     }
 
     #[inline]
-    fn flow(&self) -> Flow<'_, &Area> {
+    pub(crate) fn flow(&self) -> Flow<'_, &Area> {
         Flow { state: &self.body().state, memory: &self.area }
+    }
+
+    pub(crate) fn tasks(&self) -> &Tasks {
+        &self.body().tasks
+    }
+
+    pub(crate) fn area(&self) -> &Area {
+        &self.area
+    }
+
+    pub(crate) fn claims(&self) -> &Area {
+        &self.claims
     }
 
     /// Room for a record of `len` bytes, to be written in place. *Blocks until* there is
@@ -181,6 +217,48 @@ impl Ring {
     #[inline]
     pub fn put(&self, bytes: &[u8], wait: Wait<'_>) -> Result<(), PutError> {
         self.flow().put(bytes, wait)
+    }
+
+    /// Puts several records, one after the other in `bytes`, with these lengths. As many as
+    /// fit enter at once, in one step; between such groups other writers may come. *Blocks*,
+    /// *wakes* and *if a peer dies*: as [`Ring::reserve`].
+    ///
+    /// # Errors
+    ///
+    /// How many were put, and why the next was not.
+    ///
+    /// # Panics
+    ///
+    /// If the lengths are more than `bytes`.
+    pub fn put_many(
+        &self,
+        bytes: &[u8],
+        lens: &[usize],
+        wait: Wait<'_>,
+    ) -> Result<(), (usize, PutError)> {
+        let all: usize = lens.iter().sum();
+        assert!(all <= bytes.len(), "the lengths are those of the records in `bytes`");
+        self.flow().put_many(bytes, lens, wait)
+    }
+
+    /// Gets up to `most` records (at least one), appended to `to`, their lengths to `lens`. All
+    /// of them are given up in one step. *Blocks*, *wakes* and *if a peer dies*: as
+    /// [`Ring::claim`].
+    ///
+    /// # Errors
+    ///
+    /// See [`GetError`].
+    pub fn get_many(
+        &self,
+        most: usize,
+        to: &mut Vec<u8>,
+        lens: &mut Vec<usize>,
+        wait: Wait<'_>,
+    ) -> Result<usize, GetError> {
+        self.flow().get_many(most, wait, |area, at, len| {
+            area.append_to(at, len, to);
+            lens.push(len);
+        })
     }
 
     /// The next record, to be read in place. *Blocks until* there is one, the deadline
@@ -239,27 +317,42 @@ impl Ring {
 
     /// Records that may be queued at a time.
     pub fn capacity(&self) -> usize {
-        use std::sync::atomic::Ordering::Relaxed;
         self.body().state.signs.capacity.load(Relaxed) as usize
+    }
+
+    /// Tasks that wait to be delivered again, as far as somebody has noticed their holders'
+    /// deaths.
+    pub fn orphans(&self) -> usize {
+        self.tasks().orphans()
     }
 
     /// Records put and not yet reported done.
     pub fn unfinished(&self) -> usize {
-        self.flow().unfinished() as usize
+        self.flow().unfinished().wrapping_sub(self.tasks().done()) as usize
     }
 
-    /// Reports one record done. False if that is once too often; then nothing changed.
+    /// Reports one record done that was got without a claim. False if that is once too
+    /// often; then nothing changed.
     #[must_use]
     pub fn task_done(&self) -> bool {
-        self.flow().task_done()
+        let done = self.flow().task_done(&|| self.tasks().done());
+        if done {
+            self.count_report();
+            self.flow().report();
+        }
+        done
     }
 
-    /// *Blocks until* every record put was reported done, or the deadline passes (false).
-    /// *Wakes when* the last one is. *If a peer dies* before it reported, nobody does for
-    /// it, and the wait goes on.
-    #[must_use]
-    pub fn join(&self, deadline: Deadline) -> bool {
-        self.flow().join(deadline)
+    /// *Blocks until* every record put was reported done (true), or the deadline passes
+    /// (false). *Wakes when* the last one is. *If a peer dies* that had taken records with a
+    /// claim, others get them; if it had taken them without, they are lost:
+    ///
+    /// # Errors
+    ///
+    /// [`TasksLost`] when nothing else is unfinished. Then they are written off: the next
+    /// join does not tell of them again.
+    pub fn join(&self, deadline: Deadline) -> Result<bool, TasksLost> {
+        self.flow().join(deadline, &|| self.tasks().done(), &|| self.write_off_lost())
     }
 
     /// Ends the ring for everybody: puts fail, what is queued can still be had.
@@ -294,6 +387,23 @@ impl Reservation<'_> {
         self.0.fill(bytes);
     }
 
+    /// The record's bytes, to be written in place: begins on an address divisible by 8; what
+    /// stands there at first is left over from other records. Nobody else has the memory,
+    /// as long as peers keep the protocol.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        let (at, len) = (self.0.at(), self.0.len());
+        // SAFETY: reserved for us: allocated, inside, and beyond the frontier. A peer that
+        // breaks the protocol can change the bytes under us; they are plain bytes.
+        unsafe { std::slice::from_raw_parts_mut(self.0.memory().base.add(at), len) }
+    }
+
+    /// [`Reservation::bytes_mut`], to be read.
+    pub fn bytes(&self) -> &[u8] {
+        let (at, len) = (self.0.at(), self.0.len());
+        // SAFETY: as in `bytes_mut`.
+        unsafe { std::slice::from_raw_parts(self.0.memory().base.add(at), len) }
+    }
+
     /// Makes the record exist, in one step.
     pub fn commit(self) {
         self.0.commit();
@@ -306,6 +416,16 @@ impl Claim<'_> {
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
         self.0.len()
+    }
+
+    /// The record's bytes, in place: begins on an address divisible by 8. Nobody changes
+    /// them, as long as peers keep the protocol: what must not change after it was
+    /// checked is to be copied first.
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: a committed record, checked against the reserve, and ours until released.
+        // A peer that breaks the protocol can change the bytes under us; they are plain
+        // bytes.
+        unsafe { std::slice::from_raw_parts(self.0.memory().base.add(self.0.at()), self.len()) }
     }
 
     /// Copies the record out, replacing the content of `to`.

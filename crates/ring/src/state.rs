@@ -19,8 +19,10 @@ pub(crate) struct PutSide {
     pub(crate) start: AtomicU64,
     /// The end of the run before it, in bytes.
     pub(crate) top: AtomicU64,
-    /// Bytes allocated: everything below may be touched.
+    /// Bytes usable: everything below is allocated.
     pub(crate) window: AtomicU64,
+    /// Bytes that may be allocated: the window, and what a dead trim left behind.
+    pub(crate) allocated: AtomicU64,
     /// `head` as a writer last read it: saves the trip to the reader's line.
     pub(crate) seen_head: AtomicU64,
     /// The offset below which a record may go at the frontier without another look.
@@ -62,6 +64,10 @@ pub(crate) struct Signs {
     pub(crate) done: AtomicU32,
     /// Records that may be queued at a time.
     pub(crate) capacity: AtomicU32,
+    /// Not 0 while the window is so large that it is given back when the ring runs empty.
+    pub(crate) large: AtomicU32,
+    /// Bytes that queued records may take, headers included; one larger enters alone.
+    pub(crate) cap: AtomicU64,
 }
 
 /// A ring's words. Its data lies behind a [`Memory`](crate::flow::Memory).
@@ -77,8 +83,9 @@ pub struct State {
 
 impl State {
     const_unless_loom! {
-        /// An empty ring of at most `capacity` records, with `window` bytes allocated.
-        pub fn new(capacity: u32, window: u64) -> Self {
+        /// An empty ring of at most `capacity` records in `cap` bytes, with `window` bytes
+        /// allocated.
+        pub fn new(capacity: u32, cap: u64, window: u64) -> Self {
             Self {
                 put: PutSide {
                     lock: RobustLock::new(),
@@ -86,6 +93,7 @@ impl State {
                     start: AtomicU64::new(0),
                     top: AtomicU64::new(0),
                     window: AtomicU64::new(window),
+                    allocated: AtomicU64::new(window),
                     seen_head: AtomicU64::new(0),
                     limit: AtomicU64::new(0),
                     vain_head: AtomicU64::new(u64::MAX),
@@ -104,6 +112,8 @@ impl State {
                     joiners: AtomicU32::new(0),
                     done: AtomicU32::new(0),
                     capacity: AtomicU32::new(capacity),
+                    large: AtomicU32::new(0),
+                    cap: AtomicU64::new(cap),
                 },
             }
         }

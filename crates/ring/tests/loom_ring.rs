@@ -39,6 +39,8 @@ impl Memory for &Model {
         Err(PutError::NoMemory { bytes: 0 })
     }
 
+    fn punch(&self, _from: usize, _to: usize) {}
+
     fn reserve(&self) -> usize {
         UNITS * 8
     }
@@ -47,7 +49,7 @@ impl Memory for &Model {
 impl Model {
     fn new(capacity: u32) -> Arc<Self> {
         Arc::new(Self {
-            state: State::new(capacity, UNITS as u64 * 8),
+            state: State::new(capacity, u64::MAX, UNITS as u64 * 8),
             words: (0..UNITS).map(|_| AtomicU64::new(0)).collect(),
             bytes: (0..UNITS).map(|_| UnsafeCell::new(0)).collect(),
         })

@@ -89,3 +89,7 @@ pub use shareable::{Shareable, type_tag};
 pub use shared::{OpenOrCreateError, Shared, open_or_create};
 
 pub use multiproc_derive::Shareable;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -92,7 +92,10 @@ fn machine_bytes() -> Option<u64> {
 /// A longer file than this process may write (`RLIMIT_FSIZE`) is an error here; the kernel
 /// would send SIGXFSZ.
 fn check_file_size(bytes: usize) -> io::Result<()> {
-    let mut limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    let mut limit = libc::rlimit {
+        rlim_cur: libc::RLIM_INFINITY,
+        rlim_max: libc::RLIM_INFINITY,
+    };
     // SAFETY: a local, left as it is where the call fails.
     unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &mut limit) };
     if bytes as u64 > limit.rlim_cur {

@@ -1,22 +1,32 @@
 //! This thread's robust list, shared with glibc, and our private shadow of it.
 //!
-//! The kernel walks the list from its head in the thread's control block; glibc puts its
-//! own robust mutexes in front, as we do. What stands in shared memory is written for the
-//! kernel and not believed afterwards: the shadow remembers which of our locks are linked,
-//! in order. Only where a pthread robust mutex stands next to one of ours are links read
-//! back, and then a value counts only if it is one that stood there when we linked.
+//! The kernel walks the list from its head in the thread's control block. glibc puts its
+//! robust mutexes in front and takes them out by the links of their neighbours. Ours stand
+//! between two posts that never leave, and so have no neighbours but each other:
+//!
+//! ```text
+//! head → [glibc's, newer] → front post → [ours, newest first] → back post → [glibc's, older]
+//!  TLS                       private         shared memory        private
+//! ```
+//!
+//! What glibc writes when its neighbour is a post goes to private memory: the front post's
+//! `prev`, the back post's `next`. What we write into shared memory (the links of locks that
+//! this thread holds) is for the kernel, and never read back: the shadow remembers which of
+//! our locks are linked, in order. To the kernel a post is a lock of somebody else's.
 
 use super::RobustLock;
 use multiproc_segment::{local::Local, parking};
-use std::cell::{Cell, RefCell};
-use std::sync::atomic::{AtomicUsize, Ordering::*, compiler_fence};
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::*, compiler_fence};
 
-/// The kernel stops walking after this many entries.
-const MOST: usize = 2048;
+/// The kernel stops walking after 2,048 entries; two are the posts.
+const MOST: usize = 2046;
 /// From the lock word to its list entry, as glibc has it.
 const ENTRY_AT: usize = 32;
 /// From an entry back to its `prev`.
 const PREV_BEFORE: usize = 8;
+/// Bit 0 of a link marks a priority-inheriting mutex of glibc's; it is no part of the address.
+const PI: usize = 1;
 
 /// The kernel's `struct robust_list_head`.
 #[repr(C)]
@@ -24,6 +34,33 @@ struct Head {
     first: Cell<usize>,
     futex_offset: Cell<isize>,
     pending: Cell<usize>,
+}
+
+/// Looks like a lock to the kernel and to glibc: free, so none of the dead one's.
+#[repr(C)]
+struct Post {
+    word: Cell<usize>,
+    unused: [Cell<usize>; 2],
+    prev: Cell<usize>,
+    next: Cell<usize>,
+}
+
+const _: () = assert!(std::mem::offset_of!(Post, next) == ENTRY_AT);
+const _: () = assert!(std::mem::offset_of!(Post, prev) == ENTRY_AT - PREV_BEFORE);
+
+impl Post {
+    const fn new() -> Self {
+        Self {
+            word: Cell::new(0),
+            unused: [Cell::new(0), Cell::new(0)],
+            prev: Cell::new(0),
+            next: Cell::new(0),
+        }
+    }
+
+    fn entry(&self) -> usize {
+        self.next.as_ptr().addr()
+    }
 }
 
 /// What one thread holds. Written by its thread; read by others that ask whether a mapping
@@ -37,10 +74,61 @@ struct Thread {
     /// Entries (addresses of `next` fields), oldest first.
     entries: [AtomicUsize; MOST],
     len: AtomicUsize,
-    /// For entries of ours in front of foreign ones: what stood behind, nearest first.
-    foreign: RefCell<Vec<(usize, Vec<usize>)>>,
-    /// Is that list not empty?
-    has_foreign: Cell<bool>,
+    /// Between these two stand our locks, as long as the thread lives.
+    front: Post,
+    back: Post,
+}
+
+impl Thread {
+    /// Puts the posts in front of whatever is linked.
+    fn set_up(&self) {
+        // SAFETY: null, or in the thread's control block, which lives as long as the thread.
+        let Some(head) = (unsafe { self.head.as_ref() }) else {
+            return;
+        };
+        let first = head.first.get();
+        self.front.prev.set(std::ptr::from_ref(head).addr());
+        self.front.next.set(self.back.entry());
+        self.back.prev.set(self.front.entry());
+        self.back.next.set(first);
+        self.set_prev_of(first, self.back.entry());
+        compiler_fence(SeqCst); // the posts lead on before the head leads to them
+        head.first.set(self.front.entry());
+    }
+
+    /// Takes the posts out. False where glibc's mutexes stand before them: then they stay.
+    fn take_down(&self) -> bool {
+        // SAFETY: as in `set_up`.
+        let Some(head) = (unsafe { self.head.as_ref() }) else {
+            return true;
+        };
+        if head.first.get() != self.front.entry() {
+            return false;
+        }
+        let older = self.back.next.get();
+        head.first.set(older);
+        self.set_prev_of(older, self.head.addr());
+        true
+    }
+
+    /// Tells glibc's mutex `entry` (or nobody, if that is the head) who stands before it.
+    fn set_prev_of(&self, entry: usize, prev: usize) {
+        let entry = entry & !PI;
+        if entry != self.head.addr() {
+            // SAFETY: the head and the back post are private memory, so `entry` is what glibc
+            // wrote there: a mutex that this thread holds. glibc writes the same field.
+            unsafe { ((entry - PREV_BEFORE) as *mut usize).write_volatile(prev) }
+        }
+    }
+
+    /// What the newest of our first `len` locks, or the front post, leads to.
+    #[inline]
+    fn top(&self, len: usize) -> usize {
+        match len {
+            0 => self.back.entry(),
+            n => self.entries[n - 1].load(Relaxed),
+        }
+    }
 }
 
 /// This thread, as one lock needs it. Not `Send`.
@@ -85,14 +173,16 @@ struct AtEnd;
 
 impl Drop for AtEnd {
     /// The thread ends. A lock that it still holds is the kernel's business in a moment,
-    /// and its mapping has to be there then (and a guard may still be dropped): such a
-    /// record stays for good.
+    /// and its mapping has to be there then; a guard may still be dropped by a destructor
+    /// that comes later. Such a record stays for good, and stays this thread's.
     fn drop(&mut self) {
-        let thread = THREAD.replace(std::ptr::null());
+        let thread = THREAD.get();
         // SAFETY: null, or the box that `begin` leaked for this thread.
         if let Some(t) = unsafe { thread.as_ref() }
             && t.held.get() == 0
+            && t.take_down()
         {
+            THREAD.set(std::ptr::null());
             THREADS.with(|all| all.retain(|p| *p != thread as usize));
             // SAFETY: leaked by `begin`, off the list of all, in nobody's hands.
             drop(unsafe { Box::from_raw(thread.cast_mut()) });
@@ -107,7 +197,10 @@ fn holds_lock_in(start: usize, bytes: usize) -> bool {
             // off the list, under the same lock, before freeing it.
             let thread = unsafe { &*(*p as *const Thread) };
             let len = thread.len.load(Acquire).min(MOST); // PAIRS shadow-len
-            thread.entries[..len].iter().any(|e| (start..start + bytes).contains(&e.load(Relaxed)))
+            // From the end: an entry that is moved down meanwhile is met further down.
+            // Acquire. PAIRS shadow-entry.
+            let mut entries = thread.entries[..len].iter().rev().map(|e| e.load(Acquire));
+            entries.any(|entry| (start..start + bytes).contains(&entry))
         })
     })
 }
@@ -123,8 +216,8 @@ fn gettid() -> u32 {
     unsafe { libc::syscall(libc::SYS_gettid) as u32 }
 }
 
-/// A forked child has one thread, which holds nothing: the kernel gave it an empty list
-/// (glibc says so), and its locks are its parent's.
+/// A forked child has one thread, which holds nothing: glibc gave the kernel an empty list,
+/// and the locks are the parent's.
 pub(crate) fn forget_in_child() {
     let thread = THREAD.get();
     // SAFETY: null, or this thread's own box.
@@ -132,8 +225,11 @@ pub(crate) fn forget_in_child() {
         t.tid.set(gettid());
         t.held.set(0);
         t.len.store(0, Relaxed);
-        t.foreign.borrow_mut().clear();
-        t.has_foreign.set(false);
+        // SAFETY: as in `set_up`.
+        if let Some(head) = unsafe { t.head.as_ref() } {
+            head.first.set(t.head.addr());
+        }
+        t.set_up();
     }
     // The parent's other threads do not exist here: their records go from the list (the
     // boxes leak, once per fork from a threaded parent).
@@ -154,7 +250,11 @@ fn kernel_head() -> *const Head {
     // SAFETY: the kernel was told this address by this thread's C library; it lives as long
     // as the thread.
     let offset = unsafe { (*head).futex_offset.get() };
-    if offset == -(ENTRY_AT as isize) { head } else { std::ptr::null() }
+    if offset == -(ENTRY_AT as isize) {
+        head
+    } else {
+        std::ptr::null()
+    }
 }
 
 #[cold]
@@ -167,9 +267,11 @@ fn begin() -> *const Thread {
         head: kernel_head(),
         entries: [const { AtomicUsize::new(0) }; MOST],
         len: AtomicUsize::new(0),
-        foreign: RefCell::new(Vec::new()),
-        has_foreign: Cell::new(false),
+        front: Post::new(),
+        back: Post::new(),
     }));
+    // SAFETY: just made, and never moved.
+    unsafe { &*thread }.set_up();
     THREADS.with(|all| all.push(thread as usize));
     // Fails while the thread is being torn down; then its record stays for good.
     let _ = AT_END.try_with(|_| {});
@@ -221,152 +323,53 @@ pub(super) fn done(_lock: &RobustLock, mine: Mine) {
 pub(super) fn link(lock: &RobustLock, mine: Mine) {
     let thread = mine.thread();
     thread.held.set(thread.held.get() + 1);
-    let Some(head) = mine.head() else {
+    if mine.head.is_null() {
         return;
-    };
+    }
     let len = thread.len.load(Relaxed);
     if len == MOST {
         return; // beyond what the kernel walks: found by its thread id instead
     }
     let entry = entry_of(lock);
-    let first = head.first.get();
-    if first != expected_first(head, thread, len) {
-        note_foreign(head, thread, len, entry);
-    }
-    lock.next.store(first as u64, Relaxed);
-    compiler_fence(SeqCst); // the entry leads on before the head leads to it
+    lock.next.store(thread.top(len) as u64, Relaxed);
+    compiler_fence(SeqCst); // the entry leads on before the post leads to it
     thread.entries[len].store(entry, Relaxed);
     // Release. PAIRS shadow-len: the Acquire in `holds_lock_in`.
     thread.len.store(len + 1, Release);
-    head.first.set(entry);
+    thread.front.next.set(entry);
 }
 
-/// What the head points to while only our locks are linked.
-#[inline]
-fn expected_first(head: &Head, thread: &Thread, len: usize) -> usize {
-    match len {
-        0 => std::ptr::from_ref(head) as usize,
-        n => thread.entries[n - 1].load(Relaxed),
-    }
-}
-
-/// Takes a lock that this thread is about to free off its list.
+/// Takes a lock that this thread is about to free off its list, if it is there: the shadow
+/// knows, whatever a peer has done to the lock's mark since.
 #[inline]
 pub(super) fn unlink(lock: &RobustLock, mine: Mine) {
     let thread = mine.thread();
     thread.held.set(thread.held.get().saturating_sub(1));
-    let Some(head) = mine.head() else {
-        return;
-    };
     let entry = entry_of(lock);
     let len = thread.len.load(Relaxed);
-    if len > 0
-        && thread.entries[len - 1].load(Relaxed) == entry
-        && head.first.get() == entry
-        && !thread.has_foreign.get()
-    {
-        head.first.set(expected_first(head, thread, len - 1));
+    if len > 0 && thread.entries[len - 1].load(Relaxed) == entry {
+        thread.front.next.set(thread.top(len - 1));
         thread.len.store(len - 1, Relaxed);
     } else {
-        unlink_anywhere(head, thread, entry);
+        unlink_below(thread, len, entry);
     }
     compiler_fence(SeqCst); // off the list before the word is free
 }
 
-/// A glibc entry's bit 0 marks a priority-inheriting mutex; it is no part of the address.
-const PI: usize = 1;
-
-/// # Safety
-///
-/// `entry` is a linked entry of this thread's list: ours (settled, held by this thread) or
-/// glibc's.
-unsafe fn next_of(entry: usize) -> usize {
-    // SAFETY: by the contract it is mapped; a peer may have written anything there, and
-    // the caller checks the value.
-    unsafe { (entry as *const usize).read_volatile() }
-}
-
-/// # Safety
-///
-/// As for [`next_of`].
-unsafe fn set_prev(entry: usize, prev: usize) {
-    // SAFETY: by the contract.
-    unsafe { ((entry - PREV_BEFORE) as *mut usize).write_volatile(prev) }
-}
-
-/// glibc's locks stand in front of ours: remember them, and be their new neighbour.
 #[cold]
-fn note_foreign(head: &Head, thread: &Thread, len: usize, entry: usize) {
-    let ours = expected_first(head, thread, len);
-    let mut behind = Vec::new();
-    let mut at = head.first.get();
-    while at & !PI != ours && behind.len() < MOST {
-        behind.push(at);
-        // SAFETY: linked by glibc in this thread; it trusts the same memory.
-        at = unsafe { next_of(at & !PI) };
-    }
-    if let Some(nearest) = behind.first() {
-        // SAFETY: as above. glibc unlinks through `prev`.
-        unsafe { set_prev(nearest & !PI, entry) };
-    }
-    thread.foreign.borrow_mut().push((entry, behind));
-    thread.has_foreign.set(true);
-}
-
-#[cold]
-fn unlink_anywhere(head: &Head, thread: &Thread, entry: usize) {
-    let len = thread.len.load(Relaxed);
+fn unlink_below(thread: &Thread, len: usize, entry: usize) {
     let ours = |n: usize| thread.entries[n].load(Relaxed);
     let Some(at) = (0..len).rfind(|n| ours(*n) == entry) else {
-        return; // was never linked (the list was full)
+        return; // never linked: not settled, the list was full, or the parent's
     };
-    let head_entry = std::ptr::from_ref(head) as usize;
-    // The entry behind one of ours: from the shadow, or, where foreign ones stood there,
-    // what the link says now, if that is one of those.
-    let behind = |n: usize| {
-        let next_ours = if n == 0 { head_entry } else { ours(n - 1) };
-        let foreign = thread.foreign.borrow();
-        match foreign.iter().find(|(e, _)| *e == ours(n)) {
-            None => next_ours,
-            Some((e, stood)) => {
-                // SAFETY: one of ours, held, mapped.
-                let link = unsafe { next_of(*e) };
-                if stood.contains(&link) { link } else { next_ours }
-            }
-        }
-    };
-    let next = behind(at);
-    // Who points to us? Walk from the head; ours by the shadow, glibc's by their links.
-    let mut before = None;
-    let mut cursor = head.first.get();
-    for _ in 0..2 * MOST {
-        if cursor & !PI == entry || cursor & !PI == head_entry {
-            break;
-        }
-        before = Some(cursor & !PI);
-        cursor = match (0..len).rfind(|n| ours(*n) == cursor & !PI) {
-            Some(n) => behind(n),
-            // SAFETY: an entry of this thread's list that is not ours is glibc's.
-            None => unsafe { next_of(cursor & !PI) },
-        };
-    }
-    if cursor & !PI == entry {
-        match before {
-            None => head.first.set(next),
-            // SAFETY: a linked entry (ours or glibc's), as walked.
-            Some(b) => unsafe { (b as *mut usize).write_volatile(next) },
-        }
-        let is_foreign = next & !PI != head_entry && !(0..len).any(|n| ours(n) == next & !PI);
-        if is_foreign {
-            // SAFETY: as above.
-            unsafe { set_prev(next & !PI, before.unwrap_or(head_entry)) };
-        }
-    }
+    // SAFETY: `at` is not the newest (see `unlink`), so the one above is a lock that this
+    // thread holds, in a mapping that stays because of that. A peer that writes its link at
+    // the same time leads the kernel astray, which checks each word, and not us.
+    let above = unsafe { &*(ours(at + 1) as *const AtomicU64) };
+    above.store(thread.top(at) as u64, Relaxed);
     for n in at..len - 1 {
-        thread.entries[n].store(ours(n + 1), Relaxed);
+        // Release. PAIRS shadow-entry: each is seen further down before it is gone above.
+        thread.entries[n].store(ours(n + 1), Release);
     }
-    thread.len.store(len - 1, Relaxed);
-    let mut foreign = thread.foreign.borrow_mut();
-    foreign.retain(|(e, _)| *e != entry);
-    thread.has_foreign.set(!foreign.is_empty());
+    thread.len.store(len - 1, Release); // PAIRS shadow-len
 }

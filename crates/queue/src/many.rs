@@ -1,0 +1,214 @@
+//! Several messages at once: one lock, one COMMIT or RELEASE for as many as fit.
+
+use crate::codec::{Codec, GetFailure, PutFailure};
+use crate::ends::{Consumer, Producer};
+use crate::error::{GetError, GetTimeoutError, PutError, TryGetError};
+use crate::queue::Queue;
+use multiproc_core::deadline::Deadline;
+use multiproc_ring::Wait;
+use std::fmt;
+use thiserror::Error;
+
+/// Why `put_many` stopped. The messages before are put; this one comes back, with those of
+/// the same group that were encoded already.
+#[derive(Error)]
+#[error("{put} messages were put, then: {why}")]
+pub struct PutManyError<T> {
+    /// How many were put.
+    pub put: usize,
+    /// Those that were taken from the iterator and not put, in their order. The error is
+    /// about the first.
+    pub rest: Vec<T>,
+    /// Why the first of the rest was not put.
+    pub why: PutError<()>,
+}
+
+impl<T> fmt::Debug for PutManyError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PutManyError({self})")
+    }
+}
+
+/// Messages that are encoded before they are put together, and their bytes: beyond either
+/// number, a group is put.
+const GROUP: usize = 256;
+const GROUP_BYTES: usize = 64 << 10;
+
+impl<T, C: Codec<T>> Queue<T, C> {
+    fn put_many_by(
+        &self,
+        messages: impl IntoIterator<Item = T>,
+        in_vain: &dyn Fn(bool) -> bool,
+    ) -> Result<usize, PutManyError<T>> {
+        let mut messages = messages.into_iter();
+        let (mut bytes, mut lens, mut group) = (Vec::new(), Vec::new(), Vec::new());
+        let mut put = 0;
+        loop {
+            bytes.clear();
+            lens.clear();
+            group.clear();
+            let mut refused = None;
+            while group.len() < GROUP && bytes.len() < GROUP_BYTES {
+                let Some(message) = messages.next() else { break };
+                let start = bytes.len();
+                let encoded = encode_after::<T, C>(&message, &mut bytes);
+                group.push(message);
+                if let Err(why) = encoded {
+                    refused = Some(PutFailure::Encode(why));
+                    break;
+                }
+                lens.push(bytes.len() - start);
+            }
+            if group.is_empty() {
+                return Ok(put);
+            }
+            let wait = Wait { deadline: Deadline::NEVER, in_vain };
+            let (entered, failed) = match self.ring.put_many(&bytes, &lens, wait) {
+                Ok(()) => (lens.len(), refused),
+                Err((entered, why)) => (entered, Some(PutFailure::Ring(why))),
+            };
+            put += entered;
+            if let Some(why) = failed {
+                let rest = group.split_off(entered);
+                return Err(PutManyError { put, rest, why: PutError::new((), why) });
+            }
+        }
+    }
+
+    /// Puts all of these messages; other writers' may come between. *Blocks until* there is
+    /// room for the last. *Wakes when* a reader takes a message. *If a peer dies*: as
+    /// [`Queue::put`]. Killed in the middle, what was put is put.
+    ///
+    /// # Errors
+    ///
+    /// [`PutManyError`] says how many were put, and hands back what was not.
+    pub fn put_many(
+        &self,
+        messages: impl IntoIterator<Item = T>,
+    ) -> Result<usize, PutManyError<T>> {
+        self.put_many_by(messages, &|_| self.is_closed_here())
+    }
+
+    fn get_many_by(
+        &self,
+        most: usize,
+        deadline: Deadline,
+        in_vain: &dyn Fn(bool) -> bool,
+    ) -> Result<Vec<T>, GetFailure> {
+        if most == 0 {
+            return Ok(Vec::new());
+        }
+        if self.is_closed_here() {
+            return Err(multiproc_ring::GetError::Closed.into());
+        }
+        let (mut bytes, mut lens) = (Vec::new(), Vec::new());
+        let in_vain = |thorough| self.is_closed_here() || in_vain(thorough);
+        let wait = Wait { deadline, in_vain: &in_vain };
+        self.ring.get_many(most, &mut bytes, &mut lens, wait)?;
+        let mut rest = &bytes[..];
+        lens.iter()
+            .map(|len| {
+                let (message, after) = rest.split_at(*len);
+                rest = after;
+                C::decode(message).map_err(GetFailure::Decode)
+            })
+            .collect()
+    }
+
+    /// Takes what is there, at least one message and at most `most`, in one step: killed
+    /// before it, all of them stay. *Blocks until* there is one. *Wakes when* a writer puts
+    /// one. *If a peer dies*: as [`Queue::get`].
+    ///
+    /// # Errors
+    ///
+    /// See [`GetError`]. After `Decode` the whole group is consumed.
+    pub fn get_many(&self, most: usize) -> Result<Vec<T>, GetError> {
+        Ok(self.get_many_by(most, Deadline::NEVER, &|_| false)?)
+    }
+
+    /// As [`Queue::get_many`], if something is there. Never blocks.
+    ///
+    /// # Errors
+    ///
+    /// See [`TryGetError`].
+    pub fn try_get_many(&self, most: usize) -> Result<Vec<T>, TryGetError> {
+        Ok(self.get_many_by(most, Deadline::NOW, &|_| false)?)
+    }
+
+    /// As [`Queue::get_many`]. *Blocks until* there is a message or `timeout` is over. *Wakes
+    /// when* and *if a peer dies*: as there.
+    ///
+    /// # Errors
+    ///
+    /// See [`GetTimeoutError`].
+    pub fn get_many_timeout(
+        &self,
+        most: usize,
+        timeout: std::time::Duration,
+    ) -> Result<Vec<T>, GetTimeoutError> {
+        Ok(self.get_many_by(most, Deadline::after(timeout), &|_| false)?)
+    }
+
+    /// Takes everything that is there at this moment, and appends it to `to`. Never blocks.
+    ///
+    /// # Errors
+    ///
+    /// See [`GetError`]; an empty queue is none.
+    pub fn drain_into(&self, to: &mut Vec<T>) -> Result<usize, GetError> {
+        match self.get_many_by(usize::MAX, Deadline::NOW, &|_| false) {
+            Ok(messages) => {
+                let n = messages.len();
+                to.extend(messages);
+                Ok(n)
+            }
+            Err(GetFailure::Ring(multiproc_ring::GetError::Empty)) => Ok(0),
+            Err(other) => Err(other.into()),
+        }
+    }
+}
+
+/// Codecs may expect an empty buffer.
+fn encode_after<T, C: Codec<T>>(message: &T, bytes: &mut Vec<u8>) -> Result<(), String> {
+    if bytes.is_empty() {
+        return C::encode(message, bytes);
+    }
+    crate::codec::with_scratch(|scratch| {
+        C::encode(message, scratch)?;
+        bytes.extend_from_slice(scratch);
+        Ok(())
+    })
+}
+
+impl<T, C: Codec<T>> Producer<T, C> {
+    /// As [`Queue::put_many`]: *blocks* and *wakes* as there. *If a peer dies*: as
+    /// [`Producer::put`].
+    ///
+    /// # Errors
+    ///
+    /// [`PutManyError`] says how many were put, and hands back what was not.
+    pub fn put_many(
+        &self,
+        messages: impl IntoIterator<Item = T>,
+    ) -> Result<usize, PutManyError<T>> {
+        if let Err(why) = self.check() {
+            let why = PutError::new((), why.into());
+            return Err(PutManyError { put: 0, rest: messages.into_iter().collect(), why });
+        }
+        let in_vain = |thorough| self.queue().is_closed_here() || self.in_vain(thorough);
+        self.queue().put_many_by(messages, &in_vain)
+    }
+}
+
+impl<T, C: Codec<T>> Consumer<T, C> {
+    /// As [`Queue::get_many`]: *blocks* and *wakes* as there. *If a peer dies*: as
+    /// [`Consumer::get`].
+    ///
+    /// # Errors
+    ///
+    /// See [`GetError`].
+    pub fn get_many(&self, most: usize) -> Result<Vec<T>, GetError> {
+        self.check().map_err(GetFailure::from)?;
+        let in_vain = |thorough| self.in_vain(thorough);
+        Ok(self.queue().get_many_by(most, Deadline::NEVER, &in_vain)?)
+    }
+}
