@@ -205,4 +205,9 @@ impl LookAround {
         }
         due
     }
+
+    /// The look showed somebody dead: look again next time, too.
+    pub fn again(&self) {
+        self.0.store(0, Relaxed);
+    }
 }

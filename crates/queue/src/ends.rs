@@ -61,10 +61,14 @@ impl<T, C> Producer<T, C> {
     #[inline]
     pub(crate) fn check(&self) -> Result<(), RingPutError> {
         let ring = &self.queue.ring;
-        match self.end.check(ring.writers()) {
-            Ok(()) if !gone(ring.readers(), self.looked.is_due()) => Ok(()),
-            _ => Err(RingPutError::Closed),
+        if self.end.check(ring.writers()).is_err() {
+            return Err(RingPutError::Closed);
         }
+        if gone(ring.readers(), self.looked.is_due()) {
+            self.looked.again();
+            return Err(RingPutError::Closed);
+        }
+        Ok(())
     }
 
     /// The queue itself: both ends, not registered.
