@@ -24,7 +24,7 @@
 //!
 //! | crate | holds |
 //! |---|---|
-//! | [`process`] | [`Process`], exit codes, daemons, the test runner [`test`] |
+//! | [`process`] | [`Process`], exit codes, daemons, the test runner [`test`](mod@test) |
 //! | [`queue`] | [`Queue`], its registered ends, [`SimpleQueue`], [`JoinableQueue`], codecs |
 //! | [`segment`] | [`Shared<T>`](Shared), names, [`Shareable`](trait@Shareable) |
 //! | [`ring`], [`core`] | what these are built on: records, waits, robust locks |

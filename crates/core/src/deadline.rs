@@ -11,7 +11,10 @@ pub(crate) fn now() -> u64 {
     if cfg!(loom) {
         return 1; // no time passes in a model
     }
-    let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut t = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     // SAFETY: writes to a local; the clock always exists.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut t) };
     t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64
@@ -19,7 +22,10 @@ pub(crate) fn now() -> u64 {
 
 /// As `now`, as of the last clock tick: some milliseconds old, and cheap.
 pub(crate) fn coarse_now() -> u64 {
-    let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut t = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     // SAFETY: writes to a local; the clock always exists.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &mut t) };
     t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64
@@ -64,6 +70,7 @@ impl Deadline {
         self.min(other)
     }
 
+    #[cfg(not(loom))]
     pub(crate) fn nanos(self) -> u64 {
         self.0
     }

@@ -57,7 +57,9 @@ pub fn on_child(hook: fn()) -> bool {
     // Release/Acquire. PAIRS child-hook: stored whole before it is seen.
     HOOKS.iter().any(|slot| {
         slot.load(Acquire) == hook
-            || slot.compare_exchange(std::ptr::null_mut(), hook, AcqRel, Acquire).is_ok()
+            || slot
+                .compare_exchange(std::ptr::null_mut(), hook, AcqRel, Acquire)
+                .is_ok()
             || slot.load(Acquire) == hook
     })
 }
@@ -94,5 +96,7 @@ impl Drop for HeldHere {
 pub fn thread_count() -> usize {
     // The directory's link count is 2 + threads, and costs one system call.
     let links = std::fs::metadata("/proc/self/task").map_or(3, |m| m.nlink() as usize);
-    (links - 2).saturating_sub(TOOLKIT_THREADS.load(Relaxed)).max(1)
+    (links - 2)
+        .saturating_sub(TOOLKIT_THREADS.load(Relaxed))
+        .max(1)
 }

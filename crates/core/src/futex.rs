@@ -3,6 +3,7 @@
 //! Never the PRIVATE form: it would not reach another process. Under loom a small model
 //! with the same contract takes its place.
 
+#[cfg(not(loom))]
 use crate::deadline::Deadline;
 
 /// How a wait ended.
@@ -35,7 +36,11 @@ mod real {
             tv_sec: (until / 1_000_000_000) as libc::time_t,
             tv_nsec: (until % 1_000_000_000) as libc::c_long,
         };
-        let timeout = if deadline == Deadline::NEVER { std::ptr::null() } else { &raw const at };
+        let timeout = if deadline == Deadline::NEVER {
+            std::ptr::null()
+        } else {
+            &raw const at
+        };
         // SAFETY: the word is borrowed, the timeout is local. The kernel compares and
         // sleeps in one step; a peer that scribbles on the word can make us look again or
         // sleep until the deadline, no more.
@@ -117,4 +122,3 @@ pub(crate) use real::{ring, set_one_and_wake_all, wait, wake, zero_and_wake_one}
 
 #[cfg(loom)]
 pub(crate) use crate::model::{ring, set_one_and_wake_all, wait, wake, zero_and_wake_one};
-

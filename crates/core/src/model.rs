@@ -144,8 +144,10 @@ fn walk_the_dead() {
     let tid = TID.with(|t| *t);
     let linked = LINKED.with(|l| l.borrow().clone());
     let pending = PENDING.with(Cell::get);
-    for (word, is_pending) in
-        linked.into_iter().map(|w| (w, false)).chain((pending != 0).then_some((pending, true)))
+    for (word, is_pending) in linked
+        .into_iter()
+        .map(|w| (w, false))
+        .chain((pending != 0).then_some((pending, true)))
     {
         // SAFETY: the models keep their locks alive until all threads have ended.
         let word = unsafe { &*(word as *const AtomicU32) };
@@ -218,7 +220,10 @@ pub(crate) mod list {
 /// Is the code broken at this place, on purpose? So says the environment of the process.
 pub fn is_broken(place: &str) -> bool {
     static BROKEN: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
-    BROKEN.get_or_init(|| std::env::var("MODEL_BROKEN_AT").ok()).as_deref() == Some(place)
+    BROKEN
+        .get_or_init(|| std::env::var("MODEL_BROKEN_AT").ok())
+        .as_deref()
+        == Some(place)
 }
 
 /// Runs the test `model` of this test binary again, with the code broken at `place`.
@@ -234,5 +239,8 @@ pub fn must_notice(place: &str, model: &str) {
         .unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(said.contains("running 1 test"), "there is no model {model}");
-    assert!(!output.status.success(), "{model} did not notice that {place:?} was broken");
+    assert!(
+        !output.status.success(),
+        "{model} did not notice that {place:?} was broken"
+    );
 }

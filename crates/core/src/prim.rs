@@ -37,6 +37,10 @@ macro_rules! unless_broken {
             $good
         }
         #[cfg(loom)]
-        if $crate::model::is_broken($place) { $bad } else { $good }
+        if $crate::model::is_broken($place) {
+            $bad
+        } else {
+            $good
+        }
     }};
 }

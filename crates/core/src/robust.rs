@@ -147,7 +147,11 @@ impl RobustLock {
         list::about_to(self, mine);
         step!("lock: pending");
         // Acquire. PAIRS lock: the Release in `release`.
-        if self.word.compare_exchange(0, mine.tid(), Acquire, Relaxed).is_ok() {
+        if self
+            .word
+            .compare_exchange(0, mine.tid(), Acquire, Relaxed)
+            .is_ok()
+        {
             step!("lock: taken, not linked");
             Some(self.taken(mine, false))
         } else {
@@ -161,7 +165,11 @@ impl RobustLock {
         list::link(self, mine);
         list::done(self, mine);
         step!("lock: held");
-        RobustGuard { lock: self, bell: Bell(owner_died.into(), PhantomData), thread: PhantomData }
+        RobustGuard {
+            lock: self,
+            bell: Bell(owner_died.into(), PhantomData),
+            thread: PhantomData,
+        }
     }
 
     /// One try at a word that is free but for WAITERS or OWNER_DIED.
@@ -184,7 +192,9 @@ impl RobustLock {
     /// Takes the lock from a word that shows no living owner, keeping `keep` of its marks.
     fn take(&self, word: u32, keep: u32, mine: list::Mine) -> Option<RobustGuard<'_>> {
         // Acquire. PAIRS lock.
-        self.word.compare_exchange(word, mine.tid() | keep, Acquire, Relaxed).ok()?;
+        self.word
+            .compare_exchange(word, mine.tid() | keep, Acquire, Relaxed)
+            .ok()?;
         step!("lock: taken, not linked");
         Some(self.taken(mine, word & OWNER_DIED != 0 || word & TID != 0))
     }
@@ -210,7 +220,11 @@ impl RobustLock {
                 continue;
             }
             let marked = word | WAITERS;
-            if word != marked && self.word.compare_exchange(word, marked, Relaxed, Relaxed).is_err()
+            if word != marked
+                && self
+                    .word
+                    .compare_exchange(word, marked, Relaxed, Relaxed)
+                    .is_err()
             {
                 // Relaxed: the mark orders nothing; the word itself does (Invariant 4).
                 continue;
@@ -224,8 +238,8 @@ impl RobustLock {
             match wait::sleep(&self.word, marked, deadline) {
                 Slept::Look => {}
                 Slept::SliceOver => {
-                    owner_vanished = self.word.load(Relaxed) == marked
-                        && !identity::thread_is_there(word & TID);
+                    owner_vanished =
+                        self.word.load(Relaxed) == marked && !identity::thread_is_there(word & TID);
                 }
                 Slept::TimedOut => {
                     list::done(self, mine);
@@ -259,7 +273,11 @@ impl RobustLock {
     /// The calling thread holds the lock, and there is no guard of it.
     #[inline]
     pub unsafe fn resume(&self) -> RobustGuard<'_> {
-        RobustGuard { lock: self, bell: Bell(0, PhantomData), thread: PhantomData }
+        RobustGuard {
+            lock: self,
+            bell: Bell(0, PhantomData),
+            thread: PhantomData,
+        }
     }
 
     /// Did its last holder die holding it, and nobody has taken it since?
@@ -292,7 +310,11 @@ impl RobustLock {
         step!("lock: unlinked");
         // Release. PAIRS lock: the Acquire of the next taker.
         let order = unless_broken!("lock: release", Release, Relaxed);
-        if self.word.compare_exchange(mine.tid(), 0, order, Relaxed).is_err() {
+        if self
+            .word
+            .compare_exchange(mine.tid(), 0, order, Relaxed)
+            .is_err()
+        {
             self.release_marked(mine, bell);
         }
         step!("lock: freed");

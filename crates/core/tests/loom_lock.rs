@@ -21,7 +21,10 @@ unsafe impl Sync for Protected {}
 unsafe impl Send for Protected {}
 
 fn protected() -> Arc<Protected> {
-    Arc::new(Protected { lock: RobustLock::new(), value: UnsafeCell::new(0) })
+    Arc::new(Protected {
+        lock: RobustLock::new(),
+        value: UnsafeCell::new(0),
+    })
 }
 
 /// Explores, and makes sure that there was something to explore: a known gap of loom can

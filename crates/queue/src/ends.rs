@@ -46,12 +46,20 @@ impl<T, C> Producer<T, C> {
         let end = End::later();
         // Where the table is full, the first use tries again and can tell.
         let _ = end.check(queue.ring.writers());
-        Self { queue, end, looked: LookAround::new() }
+        Self {
+            queue,
+            end,
+            looked: LookAround::new(),
+        }
     }
 
     pub(crate) fn register(queue: Queue<T, C>) -> Result<Self, RegisterError> {
         let end = queue.ring.writers().register()?;
-        Ok(Self { queue, end, looked: LookAround::new() })
+        Ok(Self {
+            queue,
+            end,
+            looked: LookAround::new(),
+        })
     }
 
     pub(crate) fn in_vain(&self, thorough: bool) -> bool {

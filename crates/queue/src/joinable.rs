@@ -264,7 +264,9 @@ impl<T, C> JoinableQueue<T, C> {
         }
         match self.queue.ring.join(Deadline::after(timeout)) {
             Ok(true) => Ok(()),
-            Ok(false) => Err(JoinTimeoutError::Timeout { unfinished: self.unfinished() }),
+            Ok(false) => Err(JoinTimeoutError::Timeout {
+                unfinished: self.unfinished(),
+            }),
             Err(TasksLost(n)) => Err(JoinTimeoutError::TasksLost(n)),
         }
     }
@@ -303,7 +305,10 @@ impl<T, C: Codec<T>> JoinableQueue<T, C> {
     fn get_by(&self, deadline: Deadline) -> Result<T, GetFailure> {
         self.open()?;
         let in_vain = |_| self.queue.is_closed_here();
-        let wait = Wait { deadline, in_vain: &in_vain };
+        let wait = Wait {
+            deadline,
+            in_vain: &in_vain,
+        };
         with_scratch(|scratch| {
             self.ring().get_counted(scratch, wait)?;
             C::decode(scratch).map_err(GetFailure::Decode)
@@ -313,7 +318,10 @@ impl<T, C: Codec<T>> JoinableQueue<T, C> {
     fn task_by(&self, deadline: Deadline) -> Result<Task<'_, T>, GetFailure> {
         self.open()?;
         let in_vain = |_| self.queue.is_closed_here();
-        let wait = Wait { deadline, in_vain: &in_vain };
+        let wait = Wait {
+            deadline,
+            in_vain: &in_vain,
+        };
         with_scratch(|scratch| {
             let claim = self.ring().take_task(scratch, wait)?;
             match C::decode(scratch) {

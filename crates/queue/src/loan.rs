@@ -127,8 +127,14 @@ impl Queue<Vec<u8>, Bytes> {
             return Err(PutError::Closed(()));
         }
         let in_vain = |_| self.is_closed_here();
-        let wait = Wait { deadline: Deadline::NEVER, in_vain: &in_vain };
-        self.ring.reserve(len, wait).map(PutLoan).map_err(|e| PutError::new((), e.into()))
+        let wait = Wait {
+            deadline: Deadline::NEVER,
+            in_vain: &in_vain,
+        };
+        self.ring
+            .reserve(len, wait)
+            .map(PutLoan)
+            .map_err(|e| PutError::new((), e.into()))
     }
 
     /// The oldest message, in place. *Blocks until* there is one. *Wakes when* a writer puts
@@ -142,8 +148,14 @@ impl Queue<Vec<u8>, Bytes> {
             return Err(GetError::Closed);
         }
         let in_vain = |_| self.is_closed_here();
-        let wait = Wait { deadline: Deadline::NEVER, in_vain: &in_vain };
-        let claim = self.ring.claim(wait).map_err(crate::codec::GetFailure::from)?;
+        let wait = Wait {
+            deadline: Deadline::NEVER,
+            in_vain: &in_vain,
+        };
+        let claim = self
+            .ring
+            .claim(wait)
+            .map_err(crate::codec::GetFailure::from)?;
         Ok(GetLoan(Some(claim)))
     }
 }

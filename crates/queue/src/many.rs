@@ -49,7 +49,9 @@ impl<T, C: Codec<T>> Queue<T, C> {
             group.clear();
             let mut refused = None;
             while group.len() < GROUP && bytes.len() < GROUP_BYTES {
-                let Some(message) = messages.next() else { break };
+                let Some(message) = messages.next() else {
+                    break;
+                };
                 let start = bytes.len();
                 let encoded = encode_after::<T, C>(&message, &mut bytes);
                 group.push(message);
@@ -62,7 +64,10 @@ impl<T, C: Codec<T>> Queue<T, C> {
             if group.is_empty() {
                 return Ok(put);
             }
-            let wait = Wait { deadline: Deadline::NEVER, in_vain };
+            let wait = Wait {
+                deadline: Deadline::NEVER,
+                in_vain,
+            };
             let (entered, failed) = match self.ring.put_many(&bytes, &lens, wait) {
                 Ok(()) => (lens.len(), refused),
                 Err((entered, why)) => (entered, Some(PutFailure::Ring(why))),
@@ -70,7 +75,11 @@ impl<T, C: Codec<T>> Queue<T, C> {
             put += entered;
             if let Some(why) = failed {
                 let rest = group.split_off(entered);
-                return Err(PutManyError { put, rest, why: PutError::new((), why) });
+                return Err(PutManyError {
+                    put,
+                    rest,
+                    why: PutError::new((), why),
+                });
             }
         }
     }
@@ -103,7 +112,10 @@ impl<T, C: Codec<T>> Queue<T, C> {
         }
         let (mut bytes, mut lens) = (Vec::new(), Vec::new());
         let in_vain = |thorough| self.is_closed_here() || in_vain(thorough);
-        let wait = Wait { deadline, in_vain: &in_vain };
+        let wait = Wait {
+            deadline,
+            in_vain: &in_vain,
+        };
         self.ring.get_many(most, &mut bytes, &mut lens, wait)?;
         let mut rest = &bytes[..];
         lens.iter()
@@ -192,7 +204,11 @@ impl<T, C: Codec<T>> Producer<T, C> {
     ) -> Result<usize, PutManyError<T>> {
         if let Err(why) = self.check() {
             let why = PutError::new((), why.into());
-            return Err(PutManyError { put: 0, rest: messages.into_iter().collect(), why });
+            return Err(PutManyError {
+                put: 0,
+                rest: messages.into_iter().collect(),
+                why,
+            });
         }
         let in_vain = |thorough| self.queue().is_closed_here() || self.in_vain(thorough);
         self.queue().put_many_by(messages, &in_vain)

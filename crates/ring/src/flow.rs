@@ -11,8 +11,8 @@ use crate::state::State;
 use multiproc_core::deadline::Deadline;
 use multiproc_core::prim::{AtomicU32, AtomicU64, Ordering::*, fence};
 use multiproc_core::robust::{RobustGuard, RobustLock};
-use multiproc_core::{step, unless_broken};
 use multiproc_core::wait::{self, Slept, Spin};
+use multiproc_core::{step, unless_broken};
 use std::time::Duration;
 
 /// Records below this stay in the fast caches; above it a writer first hopes for the
@@ -267,7 +267,12 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
     #[inline]
     pub fn reserve(self, len: usize, wait: Wait<'_>) -> Result<Reserved<'a, M>, PutError> {
         let (guard, position) = self.begin_put(len, &wait)?;
-        Ok(Reserved { flow: self, guard, position, len })
+        Ok(Reserved {
+            flow: self,
+            guard,
+            position,
+            len,
+        })
     }
 
     /// [`Flow::reserve`], the bytes, and COMMIT.
@@ -319,7 +324,9 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
         let put = &self.state.put;
         let seen = Position::read(put.seen_head.load(Relaxed));
         let capacity = self.state.signs.capacity.load(Relaxed);
-        let room = capacity.saturating_sub(position.items.wrapping_sub(seen.items)).max(1);
+        let room = capacity
+            .saturating_sub(position.items.wrapping_sub(seen.items))
+            .max(1);
         let limit = (put.limit.load(Relaxed) as usize).min(self.memory.reserve());
         let (mut next, mut entered, mut taken) = (position, 0, 0);
         for len in lens.iter().take(room as usize) {
@@ -328,7 +335,10 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
             }
             // SAFETY: the first has its place; the others lie below the limit, which is
             // allocated, and below the reserve. We hold the put lock.
-            unsafe { self.memory.write(next.at + UNIT, &bytes[taken..taken + len]) };
+            unsafe {
+                self.memory
+                    .write(next.at + UNIT, &bytes[taken..taken + len])
+            };
             if entered > 0 {
                 let header = record::record(record::seq_of(next.items), *len);
                 // Relaxed: beyond the frontier until COMMIT, which carries it.
@@ -351,7 +361,10 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
     ) -> Result<(RobustGuard<'a>, Position), PutError> {
         let (put, signs) = (&self.state.put, &self.state.signs);
         if len > self.most() {
-            return Err(PutError::TooLarge { bytes: len, most: self.most() });
+            return Err(PutError::TooLarge {
+                bytes: len,
+                most: self.most(),
+            });
         }
         step!("put: begin");
         let guard = match put.lock.try_acquire_clean() {
@@ -381,7 +394,11 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
     #[inline(always)]
     fn commit(&self, position: Position, len: usize, next: Position) {
         // Relaxed: COMMIT carries it (Invariant 1).
-        unless_broken!("ring: zero", self.memory.word(next.at).store(0, Relaxed), ());
+        unless_broken!(
+            "ring: zero",
+            self.memory.word(next.at).store(0, Relaxed),
+            ()
+        );
         step!("put: frontier is zero");
         let header = record::record(record::seq_of(position.items), len);
         // COMMIT. Release. PAIRS record.
@@ -577,7 +594,11 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
             Place::Nowhere {
                 grow_to: Some(least),
             } => {
-                let double = view.window.saturating_mul(2).min(view.cap).min(view.reserve);
+                let double = view
+                    .window
+                    .saturating_mul(2)
+                    .min(view.cap)
+                    .min(view.reserve);
                 let window = least.max(double);
                 step!("grow: begin");
                 put.allocated.fetch_max(window as u64, Relaxed);
@@ -629,7 +650,12 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
     #[inline]
     pub fn claim(self, wait: Wait<'_>) -> Result<Claimed<'a, M>, GetError> {
         let (guard, position, len) = self.begin_get(&wait)?;
-        Ok(Claimed { flow: self, guard, position, len })
+        Ok(Claimed {
+            flow: self,
+            guard,
+            position,
+            len,
+        })
     }
 
     /// [`Flow::claim`], `read` of offset and length, and RELEASE.
@@ -686,10 +712,7 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
 
     /// The lock, and the next record.
     #[inline(always)]
-    fn begin_get(
-        &self,
-        wait: &Wait<'_>,
-    ) -> Result<(RobustGuard<'a>, Position, usize), GetError> {
+    fn begin_get(&self, wait: &Wait<'_>) -> Result<(RobustGuard<'a>, Position, usize), GetError> {
         let (get, signs) = (&self.state.get, &self.state.signs);
         step!("get: begin");
         let guard = match get.lock.try_acquire_clean() {
@@ -768,13 +791,17 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
             Err(NotLocked::TimedOut) => return Err(GetError::Empty),
             Err(NotLocked::InVain) => {
                 // The leader says what is left, and when there is nothing any more.
-                let wait = Wait { in_vain: &|_| false, ..*wait };
+                let wait = Wait {
+                    in_vain: &|_| false,
+                    ..*wait
+                };
                 lock(&get.lock, &signs.room, &get.waiting, &wait).map_err(|_| GetError::Empty)?
             }
         };
         if guard.owner_died() {
             get.waiting.store(0, Relaxed);
-            self.memory.reader_died(Position::read(get.head.load(Relaxed)).items);
+            self.memory
+                .reader_died(Position::read(get.head.load(Relaxed)).items);
         }
         Ok(guard)
     }

@@ -90,7 +90,7 @@ pub use error::{GetError, PutError};
 pub use flow::{Claimed, Flow, Memory, Reserved, Wait};
 #[cfg(not(loom))]
 pub use ring::{Claim, Reservation, Ring, Settings, Wait};
-#[cfg(not(loom))]
-pub use tasks::{MOST_TASKS, MOST_WORKERS, Task, TasksLost};
 #[cfg(loom)]
 pub use state::State;
+#[cfg(not(loom))]
+pub use tasks::{MOST_TASKS, MOST_WORKERS, Task, TasksLost};

@@ -62,7 +62,11 @@ impl View {
 
     /// The offset up to which the ring may be used for the next record.
     fn most(&self) -> usize {
-        if self.empty { self.reserve } else { self.cap.min(self.reserve) }
+        if self.empty {
+            self.reserve
+        } else {
+            self.cap.min(self.reserve)
+        }
     }
 
     /// Below `limit` only: the place for a record that takes `need` bytes (itself and the
@@ -223,10 +227,23 @@ mod tests {
     fn a_record_above_the_cap_enters_alone() {
         let capped = View { cap: 64, ..EMPTY };
         assert_eq!(capped.anywhere(72), Place::Nowhere { grow_to: None });
-        let empty = View { empty: true, ..capped };
+        let empty = View {
+            empty: true,
+            ..capped
+        };
         assert_eq!(empty.anywhere(72), Place::Nowhere { grow_to: Some(72) });
-        let grown = View { window: 128, ..capped };
+        let grown = View {
+            window: 128,
+            ..capped
+        };
         assert_eq!(grown.anywhere(72), Place::Nowhere { grow_to: None });
-        assert_eq!(View { window: 128, ..empty }.anywhere(72), Place::Here);
+        assert_eq!(
+            View {
+                window: 128,
+                ..empty
+            }
+            .anywhere(72),
+            Place::Here
+        );
     }
 }

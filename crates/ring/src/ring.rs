@@ -148,7 +148,9 @@ impl Ring {
     /// [`OpenError`] says what was expected and what was found.
     pub fn open(name: &str, tag: &str) -> Result<Self, OpenError> {
         let segment = Segment::open(name, &Self::kind(tag))?;
-        if segment.body_bytes() < DATA_AT + 2 * 4096 || segment.body_bytes() > DATA_AT + 2 * MOST_RESERVE {
+        if segment.body_bytes() < DATA_AT + 2 * 4096
+            || segment.body_bytes() > DATA_AT + 2 * MOST_RESERVE
+        {
             return Err(OpenError::Size {
                 name: name.into(),
                 expected: (DATA_AT + 4096) as u64,
@@ -169,7 +171,10 @@ impl Ring {
         // Half for records, half for the bytes of tasks; both sparse.
         let reserve = (segment.body_bytes() - DATA_AT) / 2;
         // Inside the body, which has room for it (see `make` and `open`).
-        let tasks = segment.body().wrapping_add(std::mem::offset_of!(Body, tasks)).cast();
+        let tasks = segment
+            .body()
+            .wrapping_add(std::mem::offset_of!(Body, tasks))
+            .cast();
         let part = |offset| Area {
             tasks,
             base: segment.body().wrapping_add(offset),
@@ -177,12 +182,18 @@ impl Ring {
             offset,
             reserve,
         };
-        Self { area: part(DATA_AT), claims: part(DATA_AT + reserve) }
+        Self {
+            area: part(DATA_AT),
+            claims: part(DATA_AT + reserve),
+        }
     }
 
     #[inline]
     pub(crate) fn flow(&self) -> Flow<'_, &Area> {
-        Flow { state: &self.body().state, memory: &self.area }
+        Flow {
+            state: &self.body().state,
+            memory: &self.area,
+        }
     }
 
     pub(crate) fn tasks(&self) -> &Tasks {
@@ -237,7 +248,10 @@ impl Ring {
         wait: Wait<'_>,
     ) -> Result<(), (usize, PutError)> {
         let all: usize = lens.iter().sum();
-        assert!(all <= bytes.len(), "the lengths are those of the records in `bytes`");
+        assert!(
+            all <= bytes.len(),
+            "the lengths are those of the records in `bytes`"
+        );
         self.flow().put_many(bytes, lens, wait)
     }
 
@@ -280,7 +294,8 @@ impl Ring {
     /// See [`GetError`].
     #[inline]
     pub fn get_into(&self, to: &mut Vec<u8>, wait: Wait<'_>) -> Result<(), GetError> {
-        self.flow().get(wait, |area, at, len| area.read_into(at, len, to))
+        self.flow()
+            .get(wait, |area, at, len| area.read_into(at, len, to))
     }
 
     /// Gets one record into `to`, if it has exactly as many bytes; tells how many it had. It
@@ -352,7 +367,8 @@ impl Ring {
     /// [`TasksLost`] when nothing else is unfinished. Then they are written off: the next
     /// join does not tell of them again.
     pub fn join(&self, deadline: Deadline) -> Result<bool, TasksLost> {
-        self.flow().join(deadline, &|| self.tasks().done(), &|| self.write_off_lost())
+        self.flow()
+            .join(deadline, &|| self.tasks().done(), &|| self.write_off_lost())
     }
 
     /// Ends the ring for everybody: puts fail, what is queued can still be had.

@@ -117,7 +117,9 @@ pub struct TasksLost(pub usize);
 
 fn milliseconds() -> u64 {
     // The reading of a clock that all processes share.
-    Deadline::after(Duration::from_nanos(1)).since_boot().as_millis() as u64
+    Deadline::after(Duration::from_nanos(1))
+        .since_boot()
+        .as_millis() as u64
 }
 
 fn kind(state: u64) -> u64 {
@@ -192,7 +194,10 @@ impl Tasks {
 
     /// Tasks that wait to be delivered again.
     pub(crate) fn orphans(&self) -> usize {
-        self.used().iter().filter(|s| kind(s.state.load(Acquire)) == ORPHAN).count()
+        self.used()
+            .iter()
+            .filter(|s| kind(s.state.load(Acquire)) == ORPHAN)
+            .count()
     }
 }
 
@@ -217,8 +222,15 @@ impl Ring {
             }
             // In slices: between them, the dead are looked after.
             let slice = Deadline::after(wait::SLICE).sooner(wait.deadline);
-            let slice = if wait.deadline == Deadline::NOW { Deadline::NOW } else { slice };
-            match flow.wait_for_data(Wait { deadline: slice, ..wait }) {
+            let slice = if wait.deadline == Deadline::NOW {
+                Deadline::NOW
+            } else {
+                slice
+            };
+            match flow.wait_for_data(Wait {
+                deadline: slice,
+                ..wait
+            }) {
                 Ok((position, len)) => return self.take_fresh(position, len, to),
                 Err(GetError::Empty) if wait.deadline.passed() => {
                     self.look_after_the_dead(true);
@@ -263,12 +275,18 @@ impl Ring {
             let area = self.claims();
             let (at, len) = slot.range(area.reserve).ok_or(GetError::Corrupted)?;
             area.read_into(at, len, to);
-            slot.ticket.store(u64::from(slot.seq()) << 32 | u64::from(attempt), Relaxed);
+            slot.ticket
+                .store(u64::from(slot.seq()) << 32 | u64::from(attempt), Relaxed);
             slot.owner.store(Identity::me().to_bits(), Release);
             step!("tasks: orphan has a new owner");
             slot.state.store(with_kind(state, TAKEN), Release); // PAIRS task
             step!("tasks: orphan taken");
-            return Ok(Some(Task { ring: self, index, attempt, held: HeldHere::new() }));
+            return Ok(Some(Task {
+                ring: self,
+                index,
+                attempt,
+                held: HeldHere::new(),
+            }));
         }
         Ok(None)
     }
@@ -298,14 +316,20 @@ impl Ring {
         let slot = &tasks.slots[index];
         slot.at.store(at as u64, Relaxed);
         slot.len.store(len as u64, Relaxed);
-        slot.ticket.store(u64::from(position.items) << 32 | 1, Relaxed);
+        slot.ticket
+            .store(u64::from(position.items) << 32 | 1, Relaxed);
         slot.owner.store(Identity::me().to_bits(), Relaxed);
         step!("tasks: claim written");
         let state = slot.state.load(Relaxed);
         slot.state.store(with_kind(state, TAKEN), Release); // PAIRS task
         step!("tasks: claimed, not released");
         self.flow().end_get(position, len);
-        Ok(Task { ring: self, index, attempt: 1, held: HeldHere::new() })
+        Ok(Task {
+            ring: self,
+            index,
+            attempt: 1,
+            held: HeldHere::new(),
+        })
     }
 
     /// Under the get lock: room for `len` bytes among the claims, allocated. First fit.
@@ -387,7 +411,9 @@ impl Ring {
         let worker = self.worker_here().ok_or(GetError::TooManyTasks)?;
         self.area().read_into(position.at + UNIT, len, to);
         let got = worker.got.load(Relaxed).wrapping_add(1);
-        worker.taking.store(u64::from(position.items) << 32 | u64::from(got), Release);
+        worker
+            .taking
+            .store(u64::from(position.items) << 32 | u64::from(got), Release);
         step!("tasks: about to be counted");
         flow.end_get(position, len);
         worker.got.store(got, Release);
@@ -431,7 +457,11 @@ impl Ring {
     /// Counts a report for this process.
     pub(crate) fn count_report(&self) {
         let me = Identity::me().to_bits();
-        let mine = self.tasks().workers.iter().find(|w| w.owner.load(Relaxed) == me);
+        let mine = self
+            .tasks()
+            .workers
+            .iter()
+            .find(|w| w.owner.load(Relaxed) == me);
         if let Some(worker) = mine {
             worker.done.fetch_add(1, Release);
         }
@@ -473,7 +503,9 @@ impl Ring {
             .ok()?;
         step!("tasks: written off");
         for (worker, owner) in dead {
-            let _ = worker.owner.compare_exchange(owner.to_bits(), 0, Release, Relaxed);
+            let _ = worker
+                .owner
+                .compare_exchange(owner.to_bits(), 0, Release, Relaxed);
         }
         flow.report();
         Some(TasksLost(unfinished as usize))
@@ -519,4 +551,3 @@ impl Task<'_> {
         }
     }
 }
-

@@ -56,7 +56,10 @@ impl Model {
     }
 
     fn flow(&self) -> Flow<'_, &Self> {
-        Flow { state: &self.state, memory: self }
+        Flow {
+            state: &self.state,
+            memory: self,
+        }
     }
 
     fn put(&self, value: u64) {
@@ -146,7 +149,10 @@ fn two_writers(bound: usize) {
                 thread::spawn(move || ring.put(n))
             })
             .into();
-        let mut got = [ring.get(Wait::FOREVER).unwrap(), ring.get(Wait::FOREVER).unwrap()];
+        let mut got = [
+            ring.get(Wait::FOREVER).unwrap(),
+            ring.get(Wait::FOREVER).unwrap(),
+        ];
         got.sort_unstable();
         assert_eq!(got, [1, 2]);
         for writer in writers {
@@ -212,7 +218,10 @@ fn reader_dies(steps: u64, bound: usize) {
         }
         all.sort_unstable();
         all.dedup();
-        assert!(all == [1, 2] || (theirs.is_none() && all.len() == 1), "{all:?}");
+        assert!(
+            all == [1, 2] || (theirs.is_none() && all.len() == 1),
+            "{all:?}"
+        );
     });
 }
 
