@@ -8,6 +8,7 @@ const SEQ_BITS: u32 = 30;
 const SEQ_MASK: u64 = (1 << SEQ_BITS) - 1;
 
 /// The most bytes that offsets reach: 2^30 units.
+#[cfg(not(loom))]
 pub(crate) const MOST_RESERVE: usize = UNIT << 30;
 
 /// What a non-zero header says.
