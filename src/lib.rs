@@ -63,6 +63,25 @@
 //! # }
 //! ```
 
+//!
+//! # A work queue that one can wait for
+//!
+//! ```rust,standalone_crate
+//! use multiproc::{self as mp, JoinableQueue, Process};
+//!
+//! fn main() -> mp::Result {
+//!     let jobs = JoinableQueue::<u32>::unbounded()?;
+//!     let _workers = Process::builder().daemon(true).start_each(0..4, |_| -> mp::Result {
+//!         loop {
+//!             let job = jobs.get_task()?; // done on drop; redelivered if this process dies
+//!             println!("{} does {}", mp::current().name(), *job);
+//!         }
+//!     })?;
+//!     for n in 0..20 { jobs.put(n)?; }
+//!     Ok(jobs.join()?)
+//! }
+//! ```
+
 mod error;
 
 pub use error::{Error, Result};
@@ -104,3 +123,8 @@ where
 {
     Ok(multiproc_process::join_all(children)?)
 }
+
+/// The README is a test, too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

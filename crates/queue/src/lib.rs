@@ -74,3 +74,8 @@ pub use many::PutManyError;
 pub use options::QueueOptions;
 pub use queue::Queue;
 pub use simple::SimpleQueue;
+
+/// The README is a test, too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

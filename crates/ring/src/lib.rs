@@ -94,3 +94,8 @@ pub use ring::{Claim, Reservation, Ring, Settings, Wait};
 pub use state::State;
 #[cfg(not(loom))]
 pub use tasks::{MOST_TASKS, MOST_WORKERS, Task, TasksLost};
+
+/// The README is a test, too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
