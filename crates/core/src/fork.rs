@@ -1,5 +1,6 @@
 //! Fork awareness: what a child must forget, and when a process may fork safely.
 
+use multiproc_segment::local::Local;
 use std::cell::Cell;
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering::*};
@@ -39,12 +40,21 @@ extern "C" fn in_child() {
 
 /// Makes sure that forked children forget what is the parent's.
 pub(crate) fn watch() {
-    if !WATCHING.load(Relaxed) && !WATCHING.swap(true, Relaxed) {
-        // SAFETY: a plain function; it touches atomics and this thread's own state.
-        // For want of memory it fails, and a child would use its parent's thread id:
-        // the process cannot do anything useful without memory either.
-        unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+    static REGISTERED: Local<bool> = Local::new(false);
+    if WATCHING.load(Acquire) {
+        return;
     }
+    // Under the lock, so that nobody goes on before the handler is there.
+    REGISTERED.with(|registered| {
+        if !*registered {
+            // SAFETY: a plain function; it touches atomics and this thread's own state.
+            // For want of memory it fails, and a child would use its parent's thread id:
+            // the process cannot do anything useful without memory either.
+            unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+            *registered = true;
+        }
+    });
+    WATCHING.store(true, Release); // PAIRS watching: the load above
 }
 
 /// Runs `hook` in every child that is forked from now on, on its only thread, before
