@@ -1,0 +1,159 @@
+//! Models of the barrier: a round, two rounds, abort and reset, death of a waiter at each of
+//! its steps. Each has a twin in which one line is broken, and which must fail.
+#![cfg(loom)]
+
+use loom::cell::UnsafeCell;
+use loom::sync::Arc;
+use loom::thread;
+use multiproc_barrier::{Barrier, BrokenBarrier};
+use multiproc_core::model::{die_at, must_notice};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+struct Phases {
+    barrier: Barrier<3>,
+    values: [UnsafeCell<u64>; 2],
+}
+
+// SAFETY: each value is written by one before a round and read by the other after it; loom
+// checks just that.
+unsafe impl Sync for Phases {}
+// SAFETY: as above.
+unsafe impl Send for Phases {}
+
+fn phases(parties: usize) -> Arc<Phases> {
+    Arc::new(Phases {
+        barrier: Barrier::sized(parties),
+        values: [UnsafeCell::new(0), UnsafeCell::new(0)],
+    })
+}
+
+/// Explores, and makes sure that there was something to explore: a known gap of loom can
+/// collapse a model to a single run, still green.
+fn check(bound: usize, body: impl Fn() + Send + Sync + 'static) {
+    static RUNS: AtomicUsize = AtomicUsize::new(0);
+    let before = RUNS.load(Relaxed);
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(bound);
+    model.check(move || {
+        RUNS.fetch_add(1, Relaxed);
+        body();
+    });
+    let runs = RUNS.load(Relaxed) - before;
+    eprintln!("{runs} interleavings");
+    assert!(runs > 10, "only {runs} interleavings were explored");
+}
+
+fn rounds(p: &Phases, me: usize, rounds: u64) -> u64 {
+    let mut sum = 0;
+    for round in 1..=rounds {
+        // SAFETY: the other one reads between two rounds.
+        p.values[me].with_mut(|v| unsafe { *v = round });
+        sum += p.barrier.wait().unwrap() as u64;
+        // SAFETY: written before the round, and not again before the next one.
+        assert_eq!(p.values[1 - me].with(|v| unsafe { *v }), round);
+        p.barrier.wait().unwrap();
+    }
+    sum
+}
+
+fn two_pass(bound: usize) {
+    check(bound, || {
+        let p = phases(2);
+        let other = {
+            let p = p.clone();
+            thread::spawn(move || rounds(&p, 1, 1))
+        };
+        let sum = rounds(&p, 0, 1) + other.join().unwrap();
+        assert_eq!(sum, 1, "indices 0 and 1");
+        assert_eq!(p.barrier.n_waiting(), 0);
+    });
+}
+
+#[test]
+fn model_two_pass() {
+    two_pass(2);
+}
+
+fn spawn_wait(p: &Arc<Phases>) -> thread::JoinHandle<Result<usize, BrokenBarrier>> {
+    let p = p.clone();
+    thread::spawn(move || p.barrier.wait())
+}
+
+#[test]
+fn model_three_pass() {
+    check(1, || {
+        let p = phases(3);
+        let others = [spawn_wait(&p), spawn_wait(&p)];
+        let mut all = vec![p.barrier.wait().unwrap()];
+        for other in others {
+            all.push(other.join().unwrap().unwrap());
+        }
+        all.sort_unstable();
+        assert_eq!(all, [0, 1, 2]);
+    });
+}
+
+/// Aborted at any moment: both pass, or both are told, or the one that was released passes
+/// (the abort came after the round).
+#[test]
+fn model_abort() {
+    check(2, || {
+        let p = phases(2);
+        let others = [spawn_wait(&p), spawn_wait(&p)];
+        p.barrier.abort();
+        let [one, two] = others.map(|other| other.join().unwrap());
+        assert_eq!(one.is_ok(), two.is_ok());
+        assert!(p.barrier.is_broken());
+    });
+}
+
+/// A round, and right after it a break and a reset: who was released knows it, however late
+/// it looks.
+#[test]
+fn model_released_stays_released() {
+    check(2, || {
+        let p = phases(2);
+        let other = spawn_wait(&p);
+        p.barrier.wait().unwrap();
+        p.barrier.abort();
+        p.barrier.reset();
+        assert!(other.join().unwrap().is_ok());
+    });
+}
+
+/// One dies at any step. The other is released or waits; an abort releases it then.
+#[test]
+fn model_a_waiter_dies() {
+    for steps in 0..13 {
+        check(2, move || {
+            let p = phases(2);
+            let victim = {
+                let p = p.clone();
+                thread::spawn(move || die_at(steps, || p.barrier.wait()).is_some())
+            };
+            let other = spawn_wait(&p);
+            let survived = victim.join().unwrap();
+            // A slice never ends in a model: what the survivor would find at its end.
+            if !survived {
+                p.barrier.abort();
+                let _ = other.join().unwrap();
+                p.barrier.reset();
+                let other = spawn_wait(&p);
+                p.barrier.wait().unwrap();
+                other.join().unwrap().unwrap();
+            } else {
+                other.join().unwrap().unwrap();
+            }
+        });
+    }
+}
+
+#[test]
+fn model_fails_when_nobody_is_woken() {
+    must_notice("barrier: wake", "model_three_pass");
+}
+
+#[test]
+fn model_fails_when_history_is_not_read() {
+    must_notice("barrier: history", "model_released_stays_released");
+}

@@ -1,0 +1,41 @@
+use std::fmt;
+use thiserror::Error;
+
+/// Why a wait did not end as it should. The lock is held, and here is its guard.
+#[derive(Error)]
+#[non_exhaustive]
+pub enum WaitError<G> {
+    /// Somebody died holding the lock: mend what it protects. (Whether the wait was over by
+    /// a notify is not known: look at what you wait for.)
+    #[error("the last holder died holding the lock, and nobody has mended what it protects")]
+    OwnerDied(G),
+    /// As many wait as there are places. The lock was not released.
+    #[error("every place of the condition is taken by somebody who waits")]
+    Full(G),
+}
+
+impl<G> WaitError<G> {
+    /// The guard.
+    pub fn into_guard(self) -> G {
+        match self {
+            Self::OwnerDied(guard) | Self::Full(guard) => guard,
+        }
+    }
+
+    /// The error alone; the guard is dropped, and the lock released.
+    pub fn without_guard(self) -> WaitError<()> {
+        match self {
+            Self::OwnerDied(_) => WaitError::OwnerDied(()),
+            Self::Full(_) => WaitError::Full(()),
+        }
+    }
+}
+
+impl<G> fmt::Debug for WaitError<G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::OwnerDied(_) => "OwnerDied(..)",
+            Self::Full(_) => "Full(..)",
+        })
+    }
+}
