@@ -40,6 +40,8 @@ fn wake_some(sleepers: &mut Vec<(usize, u64)>, word: &AtomicU32, n: usize) {
     KERNEL.woken.notify_all();
 }
 
+static NEXT_TICKET: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+
 pub(crate) fn wait(word: &AtomicU32, expected: u32, deadline: Deadline) -> Waited {
     if deadline == Deadline::NOW {
         return Waited::TimedOut;
@@ -48,7 +50,9 @@ pub(crate) fn wait(word: &AtomicU32, expected: u32, deadline: Deadline) -> Waite
     if word.load(Relaxed) != expected {
         return Waited::Look;
     }
-    let ticket = sleepers.iter().map(|(_, t)| *t).max().unwrap_or(0) + 1;
+    // Never used twice: a sleeper that was woken and has not looked yet must not take the
+    // next one's for its own.
+    let ticket = NEXT_TICKET.fetch_add(1, Relaxed);
     sleepers.push((key(word), ticket));
     while sleepers.contains(&(key(word), ticket)) {
         sleepers = KERNEL.woken.wait(sleepers).unwrap();

@@ -213,6 +213,16 @@ impl<const N: usize> Places<N> {
         self.places.iter().any(|place| !place.is_free())
     }
 
+    /// Does a dead process hold the next place that counts, from `first` on and round? Where
+    /// each holder watches the next one, all are watched, at one look into /proc each.
+    pub fn next_is_dead(&self, first: usize, counts: impl Fn(usize, &Place) -> bool) -> bool {
+        let (before, after) = self.places.split_at(first.min(N));
+        let from = first.min(N);
+        let round = (from..).zip(after).chain((0..).zip(before));
+        let next = round.into_iter().find(|(at, place)| counts(*at, place));
+        next.is_some_and(|(_, place)| place.is_dead())
+    }
+
     /// The places that dead processes hold. Looks into /proc, once per process that holds
     /// several in a row.
     pub fn dead(&self) -> impl Iterator<Item = (usize, &Place)> {

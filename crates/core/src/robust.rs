@@ -263,7 +263,8 @@ impl RobustLock {
     #[inline]
     pub fn is_mine(&self) -> bool {
         // Relaxed: only this thread writes its own id there, and only it takes it away.
-        self.word.load(Relaxed) & TID == list::mine(self).tid()
+        let holder = self.word.load(Relaxed) & TID;
+        holder != 0 && holder == list::mine(self).tid()
     }
 
     /// The guard again, of a lock whose guard was forgotten.

@@ -73,6 +73,9 @@ extern crate self as multiproc_segment;
 
 mod error;
 mod header;
+#[cfg(feature = "shared_memory")]
+#[cfg_attr(docsrs, doc(cfg(feature = "shared_memory")))]
+pub mod interop;
 pub mod local;
 mod mapping;
 mod name;

@@ -19,7 +19,7 @@ use std::sync::Arc;
 /// process, and harms nobody else.
 #[derive(Clone)]
 pub struct Segment {
-    mapping: Arc<Mapping>,
+    pub(crate) mapping: Arc<Mapping>,
 }
 
 /// Sizes of a segment to be made.
@@ -51,7 +51,7 @@ impl Sizes {
     }
 }
 
-fn create_error(bytes: usize) -> impl Fn(io::Error) -> CreateError {
+pub(crate) fn create_error(bytes: usize) -> impl Fn(io::Error) -> CreateError {
     move |error| match error.raw_os_error() {
         Some(libc::ENOSPC | libc::ENOMEM | libc::EDQUOT) => CreateError::NoSpace { bytes },
         Some(libc::EMFILE | libc::ENFILE) => CreateError::NoDescriptors,
@@ -61,7 +61,7 @@ fn create_error(bytes: usize) -> impl Fn(io::Error) -> CreateError {
     }
 }
 
-fn open_error(name: &str) -> impl Fn(io::Error) -> OpenError {
+pub(crate) fn open_error(name: &str) -> impl Fn(io::Error) -> OpenError {
     let name = name.to_owned();
     move |source| match source.raw_os_error() {
         Some(libc::ENOENT) => OpenError::NotFound(name.clone()),
@@ -74,7 +74,7 @@ fn open_error(name: &str) -> impl Fn(io::Error) -> OpenError {
     }
 }
 
-fn pid_namespace() -> u64 {
+pub(crate) fn pid_namespace() -> u64 {
     std::fs::metadata("/proc/self/ns/pid").map_or(0, |meta| meta.ino())
 }
 
@@ -108,7 +108,7 @@ fn check_file_size(bytes: usize) -> io::Result<()> {
 const LARGE: usize = 1 << 30;
 
 /// Allocates `from..from + bytes` of the file, so that touching it cannot fail later.
-fn allocate_file(file: &File, from: usize, bytes: usize) -> nix::Result<()> {
+pub(crate) fn allocate_file(file: &File, from: usize, bytes: usize) -> nix::Result<()> {
     // A memfd has no limit of its own: the kernel would give page after page, and kill
     // somebody when there are no more.
     if bytes >= LARGE && machine_bytes().is_some_and(|all| bytes as u64 > all) {

@@ -22,7 +22,7 @@ pub struct Shared<T> {
 }
 
 impl<T: Shareable> Shared<T> {
-    fn kind() -> Kind {
+    pub(crate) fn kind() -> Kind {
         Kind {
             tag: type_tag::<T>(),
             fixed: size_of::<T>(),
@@ -30,7 +30,7 @@ impl<T: Shareable> Shared<T> {
         }
     }
 
-    fn init(value: T) -> impl FnOnce(&Segment) {
+    pub(crate) fn init(value: T) -> impl FnOnce(&Segment) {
         const {
             assert!(
                 !std::mem::needs_drop::<T>(),
@@ -125,6 +125,11 @@ impl<T: Shareable> Shared<T> {
 }
 
 impl<T> Shared<T> {
+    #[cfg(feature = "shared_memory")]
+    pub(crate) fn over(segment: Segment) -> Self {
+        Self { segment, value: PhantomData }
+    }
+
     /// The memory below.
     pub fn segment(&self) -> &Segment {
         &self.segment

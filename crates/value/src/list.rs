@@ -1,0 +1,540 @@
+//! A list of numbers, texts and bytes.
+//!
+//! ```text
+//! body   [ head, 64 bytes ][ capacity 0 ] … [ capacity n-1 ][ slot 0 ] … [ slot n-1 ]
+//! slot   [ state, 8 bytes ][ copy A, capacity bytes ][ copy B, capacity bytes ]
+//!
+//! state  bits 63..32 bytes of the item   3 which copy counts   2..0 its type
+//! ```
+//!
+//! An item is written into the copy that does not count; then one store of the state makes it
+//! count. So there is nothing to repair when a writer dies, and nobody is told.
+//!
+//! Invariants
+//!   1. Capacities never change. Whoever opens a list reads them once, checks that the slots
+//!      fill the body exactly, and goes by that private copy from then on.
+//!   2. A slot is written under the lock. So is a copy read, as the next write but one
+//!      overwrites it.
+//!
+//! If a process dies here: before the store of the state, the old item is there; after it, the
+//! new one. The lock is free again.
+
+use crate::error::{CreateError, OpenError, UnlinkError};
+use crate::place;
+use crate::words::{self, WORD};
+use multiproc_core::deadline::Deadline;
+use multiproc_core::robust::{RobustGuard, RobustLock};
+use multiproc_core::step;
+use multiproc_segment::{Kind, Segment, Shareable};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::*};
+use thiserror::Error;
+
+/// What a [`ShareableList`] holds at one place.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub enum Item {
+    /// Nothing.
+    #[default]
+    None,
+    /// A whole number.
+    Int(i64),
+    /// A floating-point number.
+    Float(f64),
+    /// True or false.
+    Bool(bool),
+    /// Text.
+    Str(String),
+    /// Bytes; all of them are kept, also NULs at the end.
+    Bytes(Vec<u8>),
+}
+
+macro_rules! items_from {
+    ($($from:ty => $variant:ident),* $(,)?) => {$(
+        impl From<$from> for Item {
+            fn from(value: $from) -> Self {
+                Self::$variant(value.into())
+            }
+        }
+    )*};
+}
+items_from! {
+    i8 => Int, u8 => Int, i16 => Int, u16 => Int, i32 => Int, u32 => Int, i64 => Int,
+    f32 => Float, f64 => Float, bool => Bool, &str => Str, String => Str, &[u8] => Bytes,
+    Vec<u8> => Bytes,
+}
+
+impl<const N: usize> From<&[u8; N]> for Item {
+    fn from(bytes: &[u8; N]) -> Self {
+        Self::Bytes(bytes.to_vec())
+    }
+}
+
+impl From<()> for Item {
+    fn from((): ()) -> Self {
+        Self::None
+    }
+}
+
+impl<T: Into<Item>> From<Option<T>> for Item {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Self::None, Into::into)
+    }
+}
+
+impl Item {
+    fn tag(&self) -> u64 {
+        match self {
+            Self::None => 0,
+            Self::Int(_) => 1,
+            Self::Float(_) => 2,
+            Self::Bool(_) => 3,
+            Self::Str(_) => 4,
+            Self::Bytes(_) => 5,
+        }
+    }
+
+    /// Runs `f` on the item's bytes.
+    fn bytes<R>(&self, f: impl FnOnce(&[u8]) -> R) -> R {
+        match self {
+            Self::None => f(&[]),
+            Self::Int(n) => f(&n.to_ne_bytes()),
+            Self::Float(n) => f(&n.to_ne_bytes()),
+            Self::Bool(b) => f(&[(*b).into()]),
+            Self::Str(text) => f(text.as_bytes()),
+            Self::Bytes(bytes) => f(bytes),
+        }
+    }
+
+    /// An item from a private copy of its bytes; any bytes give one, or nothing.
+    fn from_bytes(tag: u64, bytes: Vec<u8>) -> Option<Self> {
+        Some(match (tag, bytes.as_slice()) {
+            (0, []) => Self::None,
+            (1, n) => Self::Int(i64::from_ne_bytes(n.try_into().ok()?)),
+            (2, n) => Self::Float(f64::from_ne_bytes(n.try_into().ok()?)),
+            (3, [b @ (0 | 1)]) => Self::Bool(*b == 1),
+            (4, _) => Self::Str(String::from_utf8(bytes).ok()?),
+            (5, _) => Self::Bytes(bytes),
+            _ => return None,
+        })
+    }
+
+    /// Bytes of the slot that is made for it: a number's at least, and for text and bytes one
+    /// more than they have, in whole words.
+    fn capacity(&self) -> usize {
+        match self {
+            Self::Str(text) => (text.len() / WORD + 1) * WORD,
+            Self::Bytes(bytes) => (bytes.len() / WORD + 1) * WORD,
+            _ => WORD,
+        }
+    }
+}
+
+/// Why there is no item to be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum GetItemError {
+    /// The list is not that long.
+    #[error("there is no item {index}: the list has {len}")]
+    OutOfRange {
+        /// The index asked for.
+        index: usize,
+        /// Items of the list.
+        len: usize,
+    },
+    /// Somebody wrote garbage into the shared memory.
+    #[error("item {index} of the list is corrupted")]
+    Corrupted {
+        /// Its index.
+        index: usize,
+    },
+}
+
+/// Why an item was not written. The list is as it was, and the item comes back.
+#[derive(Debug, Clone, PartialEq, Error)]
+#[non_exhaustive]
+pub enum SetItemError {
+    /// The list is not that long.
+    #[error("there is no item {index}: the list has {len}")]
+    OutOfRange {
+        /// The index asked for.
+        index: usize,
+        /// Items of the list.
+        len: usize,
+        /// The item.
+        item: Item,
+    },
+    /// More bytes than the slot has, which the first item in it determined.
+    #[error("an item of {bytes} bytes does not fit into the slot at {index}, which has {most}")]
+    TooLong {
+        /// The index.
+        index: usize,
+        /// The item.
+        item: Item,
+        /// Its bytes (of text, in UTF-8).
+        bytes: usize,
+        /// Bytes of the slot.
+        most: usize,
+    },
+}
+
+/// Why an item was not found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum IndexOfError {
+    /// It is not in the list.
+    #[error("the item is not in the list")]
+    NotInList,
+    /// Somebody wrote garbage into the shared memory.
+    #[error("item {index} of the list is corrupted")]
+    Corrupted {
+        /// Its index.
+        index: usize,
+    },
+}
+
+#[derive(Shareable)]
+#[shareable(crate = multiproc_segment)]
+#[repr(C)]
+struct Head {
+    lock: RobustLock,
+    len: AtomicU64,
+    unused: [AtomicU64; 2],
+}
+
+const _: () = assert!(size_of::<Head>() == 64 && std::mem::offset_of!(Head, len) == LEN * WORD);
+/// The word of the length.
+const LEN: usize = 5;
+/// Words before the table.
+const TABLE: usize = size_of::<Head>() / WORD;
+const WHICH: u64 = 1 << 3;
+const MOST: usize = u32::MAX as usize;
+
+/// A slot: the word of its state, and its bytes per copy. From the private copy of the table.
+#[derive(Clone, Copy)]
+struct Slot {
+    state: usize,
+    capacity: usize,
+}
+
+impl Slot {
+    /// Where a copy begins, in bytes from the body's start.
+    fn copy(self, which: u64) -> usize {
+        let second = if which == 0 { 0 } else { self.capacity };
+        (self.state + 1) * WORD + second
+    }
+}
+
+/// Slots of these capacities, one behind the other, and the words of the whole body. `None`: no
+/// memory is that large.
+fn slots(capacities: &[usize]) -> Option<(Arc<[Slot]>, usize)> {
+    let mut next = TABLE.checked_add(capacities.len())?;
+    let mut slots = Vec::with_capacity(capacities.len());
+    for &capacity in capacities {
+        if capacity == 0 || capacity % WORD != 0 || capacity > MOST {
+            return None;
+        }
+        slots.push(Slot {
+            state: next,
+            capacity,
+        });
+        next = next.checked_add(1 + 2 * (capacity / WORD))?;
+    }
+    Some((slots.into(), next))
+}
+
+/// A list of numbers, texts and bytes in shared memory, of a fixed length.
+///
+/// Each place has a slot, as large as its first item needs (8 bytes at least; text and bytes
+/// get up to 8 more). Later items may be of any type that fits. Every operation takes the list's
+/// own lock for a moment: an item is never seen half written, also not when its writer is
+/// killed. There is no guard; where several items must change together, bring a lock.
+///
+/// `Clone` is another handle on the same list.
+///
+/// ```
+/// use multiproc_value::{Item, ShareableList};
+///
+/// let list = ShareableList::new(["howdy".into(), 42.into(), 1.5.into(), Item::None])?;
+/// list.set(3, true)?;
+/// assert_eq!(list.get(0)?, Item::from("howdy"));
+/// assert_eq!(list.index_of(&true.into())?, 3);
+/// assert!(list.set(1, "too long for a number").is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[doc(alias = "multiprocessing.shared_memory.ShareableList")]
+#[derive(Clone)]
+pub struct ShareableList {
+    segment: Segment,
+    slots: Arc<[Slot]>,
+}
+
+impl ShareableList {
+    fn kind() -> Kind {
+        Kind {
+            tag: "a shareable list".into(),
+            fixed: size_of::<Head>(),
+            align: align_of::<Head>(),
+        }
+    }
+
+    fn make(
+        name: Option<(&str, u32)>,
+        items: impl IntoIterator<Item = Item>,
+    ) -> Result<Self, CreateError> {
+        let items: Vec<Item> = items.into_iter().collect();
+        let capacities: Vec<usize> = items.iter().map(Item::capacity).collect();
+        let (slots, words) =
+            slots(&capacities).ok_or(CreateError::TooLarge { bytes: usize::MAX })?;
+        let bytes = words * WORD;
+        let init = |segment: &Segment| {
+            let head = Head {
+                lock: RobustLock::new(),
+                len: AtomicU64::new(items.len() as u64),
+                unused: [const { AtomicU64::new(0) }; 2],
+            };
+            place::init_head(segment, head);
+            let words = place::words(segment);
+            for (index, item) in items.iter().enumerate() {
+                // Relaxed: nobody sees it before it is published.
+                words[TABLE + index].store(capacities[index] as u64, Relaxed);
+                write(words, slots[index], item);
+            }
+        };
+        let segment = match name {
+            None => Segment::anonymous(Self::kind(), bytes, bytes, init)?,
+            Some((name, mode)) => Segment::create(name, mode, Self::kind(), bytes, bytes, init)?,
+        };
+        Ok(Self { segment, slots })
+    }
+
+    /// A list for this process and the children it forks.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError`]; nothing is left behind.
+    pub fn new(items: impl IntoIterator<Item = Item>) -> Result<Self, CreateError> {
+        Self::make(None, items)
+    }
+
+    /// A list with a name, for programs started apart; the owner alone (0600) may open it.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError`], among them `AlreadyExists`; nothing is left behind.
+    pub fn create(name: &str, items: impl IntoIterator<Item = Item>) -> Result<Self, CreateError> {
+        Self::create_with_mode(name, 0o600, items)
+    }
+
+    /// [`ShareableList::create`] with permission bits, exactly these whatever the umask.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError`], among them `AlreadyExists`; nothing is left behind.
+    pub fn create_with_mode(
+        name: &str,
+        mode: u32,
+        items: impl IntoIterator<Item = Item>,
+    ) -> Result<Self, CreateError> {
+        Self::make(Some((name, mode)), items)
+    }
+
+    /// Opens the list of that name.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`] says what was expected and what was found.
+    pub fn open(name: &str) -> Result<Self, OpenError> {
+        let segment = Segment::open(name, &Self::kind())?;
+        let words = place::words(&segment);
+        let damaged = |expected: usize| OpenError::Size {
+            name: name.into(),
+            expected: expected as u64,
+            found: segment.body_bytes() as u64,
+        };
+        // Invariant 1. Relaxed: written before the name was. A peer may have scribbled: `get`
+        // keeps the length inside the body, and the sum must come out right.
+        let len = words[LEN].load(Relaxed) as usize;
+        let end = TABLE.checked_add(len).filter(|end| *end <= words.len());
+        let Some(table) = end.map(|end| &words[TABLE..end]) else {
+            return Err(damaged(usize::MAX));
+        };
+        let capacities: Vec<usize> = table.iter().map(|c| c.load(Relaxed) as usize).collect();
+        match slots(&capacities) {
+            Some((slots, needed)) if needed * WORD == segment.body_bytes() => {
+                Ok(Self { segment, slots })
+            }
+            Some((_, needed)) => Err(damaged(needed.saturating_mul(WORD))),
+            None => Err(damaged(usize::MAX)),
+        }
+    }
+
+    /// Removes a name; whoever has the list open keeps it.
+    ///
+    /// # Errors
+    ///
+    /// [`UnlinkError`].
+    pub fn unlink(name: &str) -> Result<(), UnlinkError> {
+        multiproc_segment::unlink(name)
+    }
+
+    /// How many items it has; never changes.
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// No items?
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// The most bytes that an item at `index` can have.
+    pub fn capacity_at(&self, index: usize) -> Option<usize> {
+        self.slots.get(index).map(|slot| slot.capacity)
+    }
+
+    #[allow(unsafe_code)]
+    fn lock(&self) -> RobustGuard<'_> {
+        // SAFETY: `make` wrote one, or `open` found the kind that says so.
+        let head: &Head = unsafe { place::head(&self.segment) };
+        loop {
+            // A holder that died left nothing to repair: see the essay. The wait has no
+            // deadline, so it does not time out.
+            if let Ok(held) = head.lock.acquire(Deadline::NEVER) {
+                return held;
+            }
+        }
+    }
+
+    /// `_held` is of this list: Invariant 2.
+    fn read(&self, index: usize, _held: &RobustGuard<'_>) -> Result<Item, GetItemError> {
+        let len = self.len();
+        let slot = *self
+            .slots
+            .get(index)
+            .ok_or(GetItemError::OutOfRange { index, len })?;
+        read(place::words(&self.segment), slot).ok_or(GetItemError::Corrupted { index })
+    }
+
+    /// A copy of the item at `index`. *Blocks until* no other process is in the middle of an
+    /// operation. *Wakes when* that one is done. *If a peer dies* in the middle of one, the
+    /// item is the old or the new one.
+    ///
+    /// # Errors
+    ///
+    /// [`GetItemError`].
+    pub fn get(&self, index: usize) -> Result<Item, GetItemError> {
+        self.read(index, &self.lock())
+    }
+
+    /// Overwrites the item at `index`; its type may be another one. *Blocks*, *wakes* and *if a
+    /// peer dies*: as [`ShareableList::get`].
+    ///
+    /// # Errors
+    ///
+    /// [`SetItemError`]; nothing was written, and the item comes back.
+    pub fn set(&self, index: usize, item: impl Into<Item>) -> Result<(), SetItemError> {
+        let (item, len) = (item.into(), self.len());
+        let Some(&slot) = self.slots.get(index) else {
+            return Err(SetItemError::OutOfRange { index, len, item });
+        };
+        let (bytes, most) = (item.bytes(<[u8]>::len), slot.capacity);
+        if bytes > most {
+            return Err(SetItemError::TooLong {
+                index,
+                item,
+                bytes,
+                most,
+            });
+        }
+        let _held = self.lock();
+        write(place::words(&self.segment), slot, &item);
+        Ok(())
+    }
+
+    /// The items one by one, each copied by a [`ShareableList::get`] of its own.
+    pub fn iter(
+        &self,
+    ) -> impl ExactSizeIterator<Item = Result<Item, GetItemError>> + DoubleEndedIterator {
+        (0..self.len()).map(|index| self.get(index))
+    }
+
+    /// A copy of all items, as they are at one moment. *Blocks*, *wakes* and *if a peer dies*:
+    /// as [`ShareableList::get`].
+    ///
+    /// # Errors
+    ///
+    /// [`GetItemError::Corrupted`].
+    pub fn to_vec(&self) -> Result<Vec<Item>, GetItemError> {
+        let held = self.lock();
+        (0..self.len())
+            .map(|index| self.read(index, &held))
+            .collect()
+    }
+
+    /// How many items equal `item`, in type and value. *Blocks*, *wakes* and *if a peer dies*:
+    /// as [`ShareableList::get`].
+    ///
+    /// # Errors
+    ///
+    /// [`GetItemError::Corrupted`].
+    pub fn count(&self, item: &Item) -> Result<usize, GetItemError> {
+        Ok(self.to_vec()?.iter().filter(|other| *other == item).count())
+    }
+
+    /// Where the first item is that equals `item`, in type and value. *Blocks*, *wakes* and *if
+    /// a peer dies*: as [`ShareableList::get`].
+    ///
+    /// # Errors
+    ///
+    /// [`IndexOfError`].
+    #[doc(alias = "index")]
+    pub fn index_of(&self, item: &Item) -> Result<usize, IndexOfError> {
+        let held = self.lock();
+        for index in 0..self.len() {
+            match self.read(index, &held) {
+                Ok(other) if other == *item => return Ok(index),
+                Ok(_) => {}
+                Err(_) => return Err(IndexOfError::Corrupted { index }),
+            }
+        }
+        Err(IndexOfError::NotInList)
+    }
+}
+
+fn read(words: &[AtomicU64], slot: Slot) -> Option<Item> {
+    // Acquire. PAIRS list-item: the Release in `write`. The lock orders living writers.
+    let state = words[slot.state].load(Acquire);
+    let len = (state >> 32) as usize;
+    if len > slot.capacity {
+        return None;
+    }
+    let mut bytes = vec![0; len];
+    words::read(words, slot.copy(state & WHICH), &mut bytes);
+    Item::from_bytes(state & 7, bytes)
+}
+
+/// The item fits: the caller looked.
+fn write(words: &[AtomicU64], slot: Slot, item: &Item) {
+    // Relaxed: the lock orders it.
+    let which = words[slot.state].load(Relaxed) & WHICH ^ WHICH;
+    item.bytes(|bytes| {
+        step!("list: about to write");
+        words::write(words, slot.copy(which), bytes);
+        step!("list: written, does not count");
+        let state = (bytes.len() as u64) << 32 | which | item.tag();
+        // Release. PAIRS list-item: whoever sees this state sees the bytes; and a kill between
+        // the two finds them in this order.
+        words[slot.state].store(state, Release);
+        step!("list: counts");
+    });
+}
+
+impl fmt::Debug for ShareableList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ShareableList")?;
+        f.debug_list()
+            .entries(self.iter().map(|item| item.ok()))
+            .finish()
+    }
+}
