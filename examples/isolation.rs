@@ -4,7 +4,7 @@
 
 mod common;
 
-use multiproc::{self as mp, Process};
+use multiproc::{self as mp, Array, FixedString, Process, Value};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// The global. Not in shared memory: each process has its own.
@@ -12,7 +12,8 @@ static M: AtomicU32 = AtomicU32::new(1);
 
 fn main() -> mp::Result {
     common::Options::read(&[]);
-    copies()
+    copies()?;
+    shared()
 }
 
 /// Ordinary memory. The children even borrow `names` mutably: what they change is their copy.
@@ -38,5 +39,30 @@ fn copies() -> mp::Result {
     Ok(())
 }
 
-// The second half, with `Value` and `Array`, comes with those types: the same two children,
-// and a parent that sees both of their changes.
+/// Shared memory: one number and one row of names, the same for all.
+fn shared() -> mp::Result {
+    let m = Value::new(1)?;
+    let names = Array::<Name>::zeroed(3)?;
+    names.set(0, Name::new("peter")?)?;
+    let show = |who: &str| -> mp::Result {
+        let m = m.get()?;
+        let names = names.lock()?;
+        let names: Vec<&Name> = names.iter().filter(|name| **name != "").collect();
+        println!("{who} {}: {m} {names:?} shared", mp::current().pid());
+        Ok(())
+    };
+    for _ in 0..2 {
+        let child = Process::start(|| -> mp::Result {
+            *m.lock()? += 1;
+            if let Some(free) = names.lock()?.iter_mut().find(|name| **name == "") {
+                *free = Name::new("jack")?;
+            }
+            show("child")
+        })?;
+        mp::join_all([child])?;
+    }
+    show("parent")
+}
+
+/// Text in shared memory has a size.
+type Name = FixedString<16>;

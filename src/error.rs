@@ -1,6 +1,12 @@
+use multiproc_barrier as barrier;
+use multiproc_condition as condition;
+use multiproc_lock as lock;
 use multiproc_process as process;
 use multiproc_queue as queue;
+use multiproc_rlock as rlock;
 use multiproc_segment as segment;
+use multiproc_semaphore as semaphore;
+use multiproc_value as value;
 use std::fmt;
 use thiserror::Error;
 
@@ -37,6 +43,27 @@ pub enum Error {
     JoinAll(#[from] process::JoinAllError),
     Signal(#[from] process::SignalError),
     Exit(#[from] process::ExitError),
+    OwnerDied(lock::OwnerDied<()>),
+    TryAcquire(lock::TryAcquireError<()>),
+    AcquireTimeout(lock::AcquireTimeoutError<()>),
+    NotHeld(#[from] lock::NotHeld),
+    ReleaseRLock(#[from] rlock::ReleaseError),
+    SemaphoreValue(#[from] semaphore::ValueError),
+    ReleaseSemaphore(#[from] semaphore::ReleaseError),
+    BarrierParties(#[from] barrier::PartiesError),
+    BrokenBarrier(#[from] barrier::BrokenBarrier),
+    WaitCondition(condition::WaitError<()>),
+    LockValue(value::LockError<()>),
+    TryLockValue(value::TryLockError<()>),
+    LockValueTimeout(value::LockTimeoutError<()>),
+    Item(value::ItemError<()>),
+    Under(#[from] value::UnderError),
+    OutOfRange(#[from] value::OutOfRange),
+    NoSuchItem(#[from] value::NoSuchItem),
+    GetItem(#[from] value::GetItemError),
+    SetItem(#[from] value::SetItemError),
+    IndexOf(#[from] value::IndexOfError),
+    Text(#[from] value::TextError),
     Io(#[from] std::io::Error),
 }
 
@@ -65,6 +92,44 @@ drops_message! {
     PutError => Put
     TryPutError => TryPut
     PutTimeoutError => PutTimeout
+}
+
+macro_rules! drops_guard {
+    ($($krate:ident::$name:ident => $variant:ident)*) => {$(
+        impl<G> From<$krate::$name<G>> for Error {
+            fn from(error: $krate::$name<G>) -> Self {
+                Self::$variant(error.without_guard())
+            }
+        }
+    )*};
+}
+drops_guard! {
+    lock::OwnerDied => OwnerDied
+    lock::TryAcquireError => TryAcquire
+    lock::AcquireTimeoutError => AcquireTimeout
+    condition::WaitError => WaitCondition
+}
+
+macro_rules! drops_value_guard {
+    ($($name:ident => $variant:ident)*) => {$(
+        impl<G: value::Handed> From<value::$name<G>> for Error {
+            fn from(error: value::$name<G>) -> Self {
+                Self::$variant(error.without_guard())
+            }
+        }
+    )*};
+}
+drops_value_guard! {
+    LockError => LockValue
+    TryLockError => TryLockValue
+    LockTimeoutError => LockValueTimeout
+    ItemError => Item
+}
+
+impl From<barrier::WaitError<std::convert::Infallible>> for Error {
+    fn from(error: barrier::WaitError<std::convert::Infallible>) -> Self {
+        Self::BrokenBarrier(error.into())
+    }
 }
 
 impl<F> From<process::NotStarted<F>> for Error {

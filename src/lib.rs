@@ -26,6 +26,9 @@
 //! |---|---|
 //! | [`process`] | [`Process`], exit codes, daemons, the test runner [`test`](mod@test) |
 //! | [`queue`] | [`Queue`], its registered ends, [`SimpleQueue`], [`JoinableQueue`], codecs |
+//! | [`lock`], [`rlock`] | [`Lock`], [`Mutex`], [`RwLock`]; [`RLock`], [`ReentrantMutex`] |
+//! | [`semaphore`], [`event`], [`condition`], [`barrier`] | the type of that name |
+//! | [`value`] | [`Value`], [`Array`], [`SharedMemory`], [`ShareableList`], [`FixedString`] |
 //! | [`segment`] | [`Shared<T>`](Shared), names, [`Shareable`](trait@Shareable) |
 //! | [`ring`], [`core`] | what these are built on: records, waits, robust locks |
 //!
@@ -82,12 +85,102 @@
 //! }
 //! ```
 
+//!
+//! # Locks, semaphores, events
+//!
+//! ```rust,standalone_crate
+//! use multiproc::{self as mp, Event, Lock, Process, Semaphore, Shared};
+//!
+//! fn lock_printing() -> mp::Result {
+//!     let lock = Shared::new(Lock::new())?;
+//!     let children = Process::start_each(0..8, |i| -> mp::Result {
+//!         let _held = lock.lock()?; // Err(OwnerDied(guard)) if its holder was killed
+//!         println!("{i}: one\n{i}: two\n{i}: three");
+//!         Ok(())
+//!     })?;
+//!     mp::join_all(children)
+//! }
+//!
+//! fn semaphore_pool_of_three() -> mp::Result {
+//!     let gate = Shared::new(Semaphore::new(3))?;
+//!     let children = Process::start_each(0..8, |i| {
+//!         let _permit = gate.permit(); // comes back if this process is killed
+//!         println!("{i} is inside");
+//!     })?;
+//!     mp::join_all(children)
+//! }
+//!
+//! fn event_start_gun() -> mp::Result {
+//!     let go = Shared::new(Event::new())?;
+//!     let runners = Process::start_each(1..=6, |lane| {
+//!         go.wait();
+//!         println!("lane {lane} runs");
+//!     })?;
+//!     go.set();
+//!     mp::join_all(runners)
+//! }
+//! # fn main() -> mp::Result {
+//! #     lock_printing()?;
+//! #     semaphore_pool_of_three()?;
+//! #     event_start_gun()
+//! # }
+//! ```
+//!
+//! # Values and arrays
+//!
+//! ```rust,standalone_crate
+//! use multiproc::{self as mp, Array, Process, Shared, Value};
+//! use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+//!
+//! fn value_counter() -> mp::Result {
+//!     let total = Value::new(0_u64)?;
+//!     let hits = Shared::new(AtomicU64::new(0))?; // lock-free: the plain type in a Shared
+//!     let children = Process::start_each(0..4, |_| -> mp::Result {
+//!         for _ in 0..1_000 {
+//!             *total.lock()? += 1; // get() then set() would lose counts
+//!             hits.fetch_add(1, Relaxed);
+//!         }
+//!         Ok(())
+//!     })?;
+//!     mp::join_all(children)?;
+//!     println!("{} {}", total.get()?, hits.load(Relaxed));
+//! #   assert_eq!((total.get()?, hits.load(Relaxed)), (4_000, 4_000));
+//!     Ok(())
+//! }
+//!
+//! fn array_fill() -> mp::Result {
+//!     let squares = Array::<u64>::zeroed(1_000)?;
+//!     let fillers = Process::start_each(0..4, |k| -> mp::Result {
+//!         let part = k * 250..(k + 1) * 250;
+//!         let values: Vec<u64> = part.clone().map(|i| (i * i) as u64).collect();
+//!         squares.lock()?[part].copy_from_slice(&values);
+//!         Ok(())
+//!     })?;
+//!     mp::join_all(fillers)?;
+//!     println!("{}", squares.lock()?.iter().sum::<u64>());
+//! #   assert_eq!(squares.lock()?.iter().sum::<u64>(), 332_833_500);
+//!     Ok(())
+//! }
+//! # fn main() -> mp::Result {
+//! #     value_counter()?;
+//! #     array_fill()
+//! # }
+//! ```
+
 mod error;
 
 pub use error::{Error, Result};
 
 #[doc(inline)]
+pub use multiproc_barrier as barrier;
+#[doc(inline)]
+pub use multiproc_condition as condition;
+#[doc(inline)]
 pub use multiproc_core as core;
+#[doc(inline)]
+pub use multiproc_event as event;
+#[doc(inline)]
+pub use multiproc_lock as lock;
 #[doc(inline)]
 pub use multiproc_process as process;
 #[doc(inline)]
@@ -95,8 +188,20 @@ pub use multiproc_queue as queue;
 #[doc(inline)]
 pub use multiproc_ring as ring;
 #[doc(inline)]
+pub use multiproc_rlock as rlock;
+#[doc(inline)]
 pub use multiproc_segment as segment;
+#[doc(inline)]
+pub use multiproc_semaphore as semaphore;
+#[doc(inline)]
+pub use multiproc_value as value;
 
+pub use multiproc_barrier::{Barrier, BrokenBarrier};
+pub use multiproc_condition::Condition;
+pub use multiproc_event::Event;
+pub use multiproc_lock::{
+    AcquireTimeoutError, Lock, Mutex, OwnerDied, PlainData, RwLock, TryAcquireError,
+};
 pub use multiproc_process::{
     Builder, Exit, ExitValue, Fork, Process, Run, active_children, at_exit, cpu_count, current,
     fork, parent, test,
@@ -105,7 +210,12 @@ pub use multiproc_queue::{
     Consumer, GetError, GetTimeoutError, JoinableQueue, Producer, PutError, PutTimeoutError, Queue,
     SimpleQueue, TryGetError, TryPutError, codec,
 };
+pub use multiproc_rlock::{RLock, ReentrantMutex};
 pub use multiproc_segment::{Shareable, Shared, unlink};
+pub use multiproc_semaphore::{BoundedSemaphore, Semaphore};
+pub use multiproc_value::{
+    Array, FixedString, Item, RawArray, RawValue, ShareableList, SharedMemory, Value,
+};
 
 /// Waits for all children, then says which was the first that failed; see
 /// [`process::join_all`].

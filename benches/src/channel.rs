@@ -51,6 +51,28 @@ pub(crate) trait Receiver {
     fn receive(&mut self, into: &mut [u8]) -> Res<usize>;
 }
 
+/// For contenders that know "not now" only: asks again at once for a while, then lets others on this CPU run, without
+/// whom there may be no progress.
+#[cfg(feature = "peers")]
+#[derive(Debug, Default)]
+pub(crate) struct Again(u32);
+
+#[cfg(feature = "peers")]
+impl Again {
+    const SPINS: u32 = 1000;
+
+    /// Between two tries.
+    #[inline]
+    pub(crate) fn pause(&mut self) {
+        if self.0 < Self::SPINS {
+            self.0 += 1;
+            spin_loop();
+        } else {
+            std::thread::yield_now();
+        }
+    }
+}
+
 /// How many messages of `size` bytes a contender with a capacity should hold.
 pub(crate) fn depth(size: usize) -> usize {
     if size <= 1 << 10 { 1024 } else { 64 }
@@ -79,6 +101,16 @@ impl Run {
 /// One producer process, one consumer process; messages per second.
 pub(crate) fn one_to_one<C: Channel>(run: &Run) -> Res<Outcome> {
     one_way_forked::<C>(run, 1)
+}
+
+/// As [`one_to_one`], for contenders that make something of another size out of a word, and a word out of that.
+pub(crate) fn words<C: Channel>(run: &Run) -> Res<Outcome> {
+    one_way_forked::<C>(&Run { size: 8, ..*run }, 1)
+}
+
+/// As [`words`], between threads of one process.
+pub(crate) fn words_threads<C: Channel + Sync + 'static>(run: &Run) -> Res<Outcome> {
+    one_way_threads::<C>(&Run { size: 8, ..*run }, 1)
 }
 
 /// Two producer processes on one CPU, two consumer processes on the other; messages per second.
@@ -301,9 +333,12 @@ impl Counters {
             .sum()
     }
 
-    /// Waits for the first message, warms up, measures.
+    /// Waits for the first message and, unless that is slow, until both sides have touched all memory there is; warms
+    /// up; measures.
     fn rate(&self, run: &Run) -> Res<f64> {
-        while self.sum() == 0 {
+        let (laps, slow) = (2 * depth(run.size) as u64, Duration::from_millis(300));
+        let begin = Instant::now();
+        while self.sum() == 0 || (self.sum() < laps && begin.elapsed() < slow) {
             std::thread::sleep(Duration::from_millis(1));
         }
         std::thread::sleep(run.warm);

@@ -6,11 +6,13 @@
 //!
 //! | file | idea |
 //! |---|---|
+//! | `aims` | what we want to reach, and whether a run did |
 //! | `args` | the command line |
 //! | `harness` | groups, rows, contenders; rounds; medians and ratios |
 //! | `sys` | isolated measurements: fork, pin, watchdog, shared memory, futex |
 //! | `channel` | what a queue-like contender is, and how one is driven |
 //! | `queue` | the groups `queue-oneway` and `queue-roundtrip` |
+//! | `lock` | the group `lock` |
 //! | `ideal` | the limit: a ring between two polling processes |
 //! | `ours` | multiproc's own rows |
 //! | `peers` | everybody else, one small file each |
@@ -19,10 +21,12 @@
 //! The harness itself has one thread and touches no contender: each measurement happens in a process
 //! of its own, below a watchdog.
 
+mod aims;
 mod args;
 mod channel;
 mod harness;
 mod ideal;
+mod lock;
 mod ours;
 mod peers;
 mod plot;
@@ -35,7 +39,7 @@ use std::process::ExitCode;
 
 /// Runs what the command line asks for, prints the tables, and writes `report.json` and `index.html` into `folder`.
 pub fn main(folder: &Path) -> ExitCode {
-    let groups = queue::groups();
+    let groups = queue::groups().into_iter().chain(lock::groups()).collect::<Vec<_>>();
     let args = match args::parse(std::env::args().skip(1), &groups) {
         Ok(args) => args,
         Err(message) => {
@@ -60,6 +64,7 @@ pub fn main(folder: &Path) -> ExitCode {
     let results = harness::run(&groups, args.quick, &mut |row| {
         print!("{}", report::table(row))
     });
+    print!("{}", aims::table(&results));
     let json = report::json(&results);
     let mut files = vec![
         (folder.join("report.json"), json.clone()),

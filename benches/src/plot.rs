@@ -3,6 +3,7 @@
 //! Latencies become curves over the percentile, figures at several sizes become lines over the size, and figures at a
 //! single size become bars.
 
+use crate::aims;
 use crate::harness::{Results, RowResult};
 use crate::report::{figure, size, table, title};
 use std::fmt::Write;
@@ -14,9 +15,10 @@ const RIGHT: f64 = 610.0;
 const TOP: f64 = 20.0;
 const BOTTOM: f64 = 330.0;
 
-const COLOURS: [&str; 12] = [
+const COLOURS: [&str; 24] = [
     "#d62728", "#1f77b4", "#2ca02c", "#9467bd", "#ff7f0e", "#17becf", "#8c564b", "#e377c2",
-    "#7f7f7f", "#bcbd22", "#003f5c", "#00a37a",
+    "#7f7f7f", "#bcbd22", "#003f5c", "#00a37a", "#ff9896", "#aec7e8", "#98df8a", "#c5b0d5",
+    "#ffbb78", "#9edae5", "#c49c94", "#f7b6d2", "#c7c7c7", "#dbdb8d", "#665191", "#a05195",
 ];
 
 /// A named polyline in data coordinates.
@@ -114,6 +116,7 @@ pub(crate) fn page(results: &Results) -> String {
     for row in &results.rows {
         html += &escape(&table(row));
     }
+    html += &escape(&aims::table(results));
     html + "</pre>\n</html>\n"
 }
 

@@ -63,8 +63,13 @@ pub(crate) fn list(groups: &[Group]) -> String {
                 .iter()
                 .map(|contender| contender.who)
                 .collect();
-            let title = format!("{} {} {}", row.what, size(row.size), row.place.word());
-            let _ = writeln!(text, "  {title:24} {}", who.join(", "));
+            let size = size(row.size);
+            let title = [row.what, &size, row.place.word()]
+                .into_iter()
+                .filter(|part| !part.is_empty())
+                .collect::<Vec<_>>()
+                .join(" ");
+            let _ = writeln!(text, "  {title:32} {}", who.join(", "));
         }
     }
     text

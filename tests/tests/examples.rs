@@ -185,6 +185,38 @@ fn simple_queue() {
 }
 
 #[test]
+fn joinable_queue() {
+    let lines = run("joinable_queue", &[]);
+    let end = lines
+        .iter()
+        .position(|line| line == "all 20 tasks are done")
+        .unwrap_or_else(|| panic!("{lines:#?}"));
+    let (mut tasks, mut workers) = (Vec::new(), Vec::new());
+    for line in &lines[..end] {
+        let words: Vec<_> = line.split(' ').collect();
+        let ["task", task, "done", "by", pid] = words[..] else {
+            panic!("{lines:#?}");
+        };
+        tasks.push(task.parse::<u32>().expect("a number"));
+        workers.push(pid);
+    }
+    tasks.sort_unstable();
+    assert_eq!(tasks, (0..20).collect::<Vec<_>>(), "each task, once");
+    workers.sort_unstable();
+    workers.dedup();
+    assert!((1..=4).contains(&workers.len()), "{workers:?}");
+    assert_eq!(
+        lines[end + 1..],
+        [
+            "task 20 is in work",
+            "its worker was killed: signal 9 (SIGKILL)",
+            "task 20 comes again, attempt 2",
+            "join returned, 0 unfinished",
+        ]
+    );
+}
+
+#[test]
 fn process_basic() {
     let lines = run("process_basic", &[]);
     assert_eq!(lines.len(), 4, "{lines:#?}");
@@ -272,7 +304,214 @@ fn isolation() {
         })
         .collect();
     let child = r#"child: 2 ["peter", "jack"]"#;
-    assert_eq!(without_pids, [child, child, r#"parent: 1 ["peter"]"#]);
+    assert_eq!(
+        without_pids,
+        [
+            child,
+            child,
+            r#"parent: 1 ["peter"]"#,
+            r#"child: 2 ["peter", "jack"] shared"#,
+            r#"child: 3 ["peter", "jack", "jack"] shared"#,
+            r#"parent: 3 ["peter", "jack", "jack"] shared"#,
+        ]
+    );
+}
+
+#[test]
+fn lock_printing() {
+    let lines = run("lock_printing", &[]);
+    let (_, locked) = split_at_line(&lines, "with a lock:");
+    for block in locked[..24].chunks(3) {
+        let who = block[0].split(':').next().expect("block n");
+        let expected = ["one", "two", "three"].map(|n| format!("{who}: line {n}"));
+        assert_eq!(block, expected);
+    }
+    let end = [
+        "child: releases what the parent acquired",
+        "parent: acquired again",
+        "parent: one release too many: the lock is not held",
+    ];
+    assert!(lines.ends_with(&end.map(str::to_owned)), "{lines:#?}");
+}
+
+#[test]
+fn lock_owner_killed() {
+    let lines = run("lock_owner_killed", &[]);
+    for said in [
+        "its owner died: [70, 0]",
+        "mended: [70, 30]",
+        "recovered in ",
+        "SIGKILL",
+    ] {
+        assert!(
+            lines.iter().any(|line| line.contains(said)),
+            "{said}: {lines:#?}"
+        );
+    }
+    let sums = lines.iter().filter(|line| line.ends_with("the sum is 100"));
+    assert_eq!(sums.count(), 2, "{lines:#?}");
+}
+
+#[test]
+fn rlock_nested() {
+    let lines = run("rlock_nested", &[]);
+    let of = |who: &str| -> Vec<&str> {
+        lines
+            .iter()
+            .filter_map(|line| line.strip_prefix(who))
+            .collect()
+    };
+    let owner = [
+        "acquired, level 1",
+        "acquired, level 2",
+        "acquired, level 3",
+        "releases, level 2 is left",
+        "releases, level 1 is left",
+        "releases, level 0 is left",
+    ];
+    assert_eq!(of("owner: "), owner);
+    assert_eq!(of("other: ")[0], "may not release it");
+    assert_eq!(
+        lines.last().map(String::as_str),
+        Some("other: acquired, level 1")
+    );
+}
+
+#[test]
+fn semaphore_pool_of_three() {
+    let lines = run("semaphore_pool_of_three", &[]);
+    let (mut inside, mut entered) = (0, 0);
+    for line in &lines {
+        if line.contains(" is inside, ") {
+            entered += 1;
+            let now = line.split(' ').nth(3).and_then(|n| n.parse::<u32>().ok());
+            assert!(now.is_some_and(|n| n <= 3), "{line}");
+        }
+        inside += usize::from(line.ends_with(" leaves"));
+    }
+    assert_eq!((entered, inside), (8, 8), "{lines:#?}");
+    for said in [
+        "at most 3 at a time",
+        "and all 3 permits are here",
+        "refused: ",
+    ] {
+        assert!(
+            lines.iter().any(|line| line.starts_with(said)),
+            "{said}: {lines:#?}"
+        );
+    }
+}
+
+#[test]
+fn event_start_gun() {
+    let lines = run("event_start_gun", &[]);
+    for heat in ["heat 1: ", "heat 2: "] {
+        let of: Vec<&str> = lines
+            .iter()
+            .filter_map(|line| line.strip_prefix(heat))
+            .collect();
+        assert_eq!(
+            of[..3],
+            ["on your marks", "set after half a second? false", "bang"]
+        );
+        let mut lanes = of[3..].to_vec();
+        lanes.sort_unstable();
+        let expected: Vec<String> = (1..=6).map(|n| format!("lane {n} runs")).collect();
+        assert_eq!(lanes, expected);
+    }
+}
+
+#[test]
+fn condition_steps() {
+    let lines = run("condition_steps", &[]);
+    let steps: Vec<&String> = lines
+        .iter()
+        .filter(|line| line.starts_with("step "))
+        .collect();
+    let expected: Vec<String> = (1..=10).map(|n| format!("step {n}")).collect();
+    assert!(steps.into_iter().eq(&expected), "{lines:#?}");
+    for said in [
+        "at least five: true",
+        "all ten: true",
+        "an eleventh, in a while: false",
+    ] {
+        assert!(lines.iter().any(|line| line == said), "{said}: {lines:#?}");
+    }
+}
+
+#[test]
+fn barrier_phases() {
+    let lines = run("barrier_phases", &[]);
+    for (n, phase) in lines[..18].chunks(6).enumerate() {
+        let (last, done) = phase.split_last().expect("six lines");
+        assert_eq!(*last, format!("--- all have done phase {} ---", n + 1));
+        let mut done = done.to_vec();
+        done.sort_unstable();
+        let expected: Vec<String> = (1..=5)
+            .map(|i| format!("{i} has done phase {}", n + 1))
+            .collect();
+        assert_eq!(done, expected);
+    }
+    let broken = lines
+        .iter()
+        .filter(|line| line.ends_with(": the barrier is broken"));
+    assert_eq!(broken.count(), 4, "{lines:#?}");
+    let passed = lines.iter().filter(|line| line.ends_with(" passed"));
+    assert_eq!(passed.count(), 5, "{lines:#?}");
+}
+
+#[test]
+fn value_array() {
+    let lines = run("value_array", &[]);
+    let count = |what: &str| -> u64 {
+        let line = lines
+            .iter()
+            .find_map(|line| line.strip_prefix(what))
+            .expect("its line");
+        line.trim()
+            .split(' ')
+            .next()
+            .and_then(|n| n.parse().ok())
+            .expect("a number")
+    };
+    let all = count("atomic:");
+    assert_eq!(count("with the lock:"), all);
+    assert!(count("get, then set:") <= all);
+    assert_eq!(
+        lines.last().map(String::as_str),
+        Some("sum of 1000 squares: 332833500")
+    );
+}
+
+#[test]
+fn shared_struct() {
+    let lines = run("shared_struct", &[]);
+    assert_eq!(lines[0], "jobs: 50, sum: 450");
+    assert!(
+        lines.iter().any(|line| line.ends_with(" of 3")),
+        "{lines:#?}"
+    );
+}
+
+#[test]
+fn interop() {
+    let lines = run("interop", &[]);
+    for said in [
+        "our memory: written by shared_memory",
+        "our mutex in their memory: 3000",
+        "our event is set: false",
+    ] {
+        assert!(lines.iter().any(|line| line == said), "{said}: {lines:#?}");
+    }
+}
+
+/// The lines before this one, and those after it.
+fn split_at_line<'a>(lines: &'a [String], line: &str) -> (&'a [String], &'a [String]) {
+    let at = lines
+        .iter()
+        .position(|l| l == line)
+        .unwrap_or_else(|| panic!("{line}: {lines:#?}"));
+    (&lines[..at], &lines[at + 1..])
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -482,7 +721,8 @@ fn program(name: &str) -> PathBuf {
     BUILT.get_or_init(|| {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut build = Command::new(cargo);
-        build.args(["build", "--package", "multiproc", "--examples", "--profile"]);
+        build.args(["build", "--package", "multiproc", "--examples"]);
+        build.args(["--features", "interop", "--profile"]); // one of them needs it
         match profile.file_name().and_then(|name| name.to_str()) {
             Some("debug") | None => build.arg("dev"),
             Some(other) => build.arg(other),

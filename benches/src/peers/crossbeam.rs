@@ -1,8 +1,11 @@
 //! `crossbeam-channel`, bounded, between threads: what crossing a thread boundary costs.
 
 use crate::channel::{self, Channel, depth};
+use crate::ours::Record;
 use crate::sys::Res;
 use crossbeam_channel::{Receiver, Sender, bounded};
+use std::hint::black_box;
+use std::marker::PhantomData;
 
 /// Turns a message into what is sent, and back.
 pub(crate) trait Load: Send + 'static {
@@ -26,6 +29,10 @@ pub(crate) struct Copied;
 /// A fresh `Vec<u8>` of that capacity changes hands: only its first word is written and read.
 #[derive(Debug)]
 pub(crate) struct Moved;
+
+/// A record by value: made by the sender, and moved.
+#[derive(Debug)]
+pub(crate) struct Whole<T>(PhantomData<T>);
 
 impl Load for Word {
     type Item = u64;
@@ -71,6 +78,20 @@ impl Load for Moved {
     fn unpack(item: Vec<u8>, into: &mut [u8]) -> usize {
         into[..8].copy_from_slice(&item);
         item.capacity()
+    }
+}
+
+impl<T: Record> Load for Whole<T> {
+    type Item = T;
+
+    #[inline]
+    fn pack(message: &[u8]) -> T {
+        T::new(Word::pack(message))
+    }
+
+    #[inline]
+    fn unpack(item: T, into: &mut [u8]) -> usize {
+        Word::unpack(black_box(item).word(), into)
     }
 }
 

@@ -1,12 +1,18 @@
 //! Everybody who takes part in the queue groups: one small file each, and one line in [`all`].
 
-mod crossbeam;
+#[cfg(feature = "peers")]
+mod cloudtoid;
+pub(crate) mod crossbeam;
 mod futex;
+#[cfg(feature = "peers")]
+pub(crate) mod iceoryx2;
 #[cfg(feature = "peers")]
 mod ipc_channel;
 mod pipe;
 #[cfg(feature = "peers")]
 mod python;
+#[cfg(feature = "peers")]
+mod shaq;
 mod socketpair;
 
 use crate::channel::{self, Channel};
@@ -77,15 +83,6 @@ impl Peer {
         }
     }
 
-    /// Takes part in no ping-pong.
-    pub(crate) fn one_way_only(self) -> Self {
-        Peer {
-            awake: None,
-            asleep: None,
-            ..self
-        }
-    }
-
     /// Takes part in ping-pong only.
     pub(crate) fn round_trip_only(self) -> Self {
         Peer {
@@ -100,10 +97,6 @@ impl Peer {
 pub(crate) fn all() -> Vec<Peer> {
     use crossbeam::{Copied, Crossbeam, Moved, Word};
     let mut all = Vec::from([
-        Peer::processes::<ideal::Words<64>>("ideal u64 x64")
-            .sizes(8..=8)
-            .exclusive()
-            .one_way_only(),
         Peer::processes::<ideal::Words<1>>("ideal u64")
             .sizes(8..=8)
             .exclusive()
@@ -131,9 +124,32 @@ fn optional() -> Vec<Peer> {
         Peer::processes::<ipc_channel::Typed>("ipc-channel u64")
             .sizes(8..=8)
             .exclusive(),
+        Peer::processes::<iceoryx2::Service<false>>("iceoryx2 polling")
+            .exclusive()
+            .polling(),
+        Peer::processes::<iceoryx2::Service<true>>("iceoryx2 event").exclusive(),
+        Peer::processes::<cloudtoid::Queue<false>>("cloudtoid polling").polling(),
+        Peer::processes::<cloudtoid::Queue<true>>("cloudtoid blocking"),
     ];
+    peers.extend(shaq_of::<8>());
+    peers.extend(shaq_of::<{ 1 << 10 }>());
+    peers.extend(shaq_of::<{ 1 << 20 }>());
     peers.extend(python::all());
     peers
+}
+
+/// Its messages have a type, and so a size that is known to the compiler.
+#[cfg(feature = "peers")]
+fn shaq_of<const N: usize>() -> [Peer; 4] {
+    [
+        Peer::processes::<shaq::Spsc<N, false>>("shaq SPSC polling")
+            .exclusive()
+            .polling(),
+        Peer::processes::<shaq::Mpmc<N, false>>("shaq MPMC polling").polling(),
+        Peer::processes::<shaq::Spsc<N, true>>("shaq SPSC sleeping").exclusive(),
+        Peer::processes::<shaq::Mpmc<N, true>>("shaq MPMC sleeping"),
+    ]
+    .map(|peer| peer.sizes(N..=N))
 }
 
 #[cfg(not(feature = "peers"))]

@@ -57,7 +57,7 @@ impl Memory for &Area {
 
     fn reader_died(&self, released: u32) {
         // SAFETY: in the segment, which is kept alive beside it; all atomics.
-        unsafe { &*self.tasks }.look_after_the_dead(true, released);
+        unsafe { &*self.tasks }.reader_died(released);
     }
 
     fn punch(&self, from: usize, to: usize) {

@@ -137,6 +137,9 @@ fn lock<'a>(
     }
 }
 
+/// How often a count is tried while others change it.
+const MOST_LOOKS: usize = 100;
+
 /// How long one who does not wait still waits for another's copy to be done, unless it is
 /// stopped in the middle.
 const MOST_COPYING: Duration = Duration::from_millis(50);
@@ -602,19 +605,23 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
                 let window = least.max(double);
                 step!("grow: begin");
                 put.allocated.fetch_max(window as u64, Relaxed);
+                if window > GIVE_BACK {
+                    // Said before, so that the memory comes back also if we die right here.
+                    self.state.signs.large.store(1, Relaxed);
+                }
                 let window = match self.memory.grow(view.window, window) {
                     Ok(()) => window,
                     Err(_) => self.memory.grow(view.window, least).map(|()| least)?,
                 };
                 step!("grow: allocated");
                 put.window.store(window as u64, Relaxed);
-                if window > GIVE_BACK {
-                    self.state.signs.large.store(1, Relaxed);
-                }
                 step!("grow: window written");
-                match self.view(frontier, head).anywhere(need) {
+                // The same numbers as before, but for the window: a peer that scribbles
+                // cannot move what was checked.
+                match (View { window, ..view }).anywhere(need) {
+                    Place::Here => Ok(Some(frontier)),
                     Place::Jump(target) => Ok(Some(self.jump(frontier, target))),
-                    _ => Ok(Some(frontier)),
+                    Place::Nowhere { .. } => Err(PutError::Corrupted),
                 }
             }
         }
@@ -768,11 +775,11 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
             put.seen_head.store(frontier.bits(), Relaxed);
             step!("trim: rewound");
         }
-        let keep = KEEP.min(self.memory.reserve());
+        let window = put.window.load(Relaxed) as usize;
+        let keep = KEEP.min(window).min(self.memory.reserve());
         put.limit.store(0, Relaxed);
         put.top.store(0, Relaxed);
         put.window.store(keep as u64, Relaxed);
-        signs.large.store(0, Relaxed);
         step!("trim: window written");
         let allocated = (put.allocated.load(Relaxed) as usize).min(self.memory.reserve());
         if allocated > keep {
@@ -780,6 +787,8 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
         }
         step!("trim: punched");
         put.allocated.store(keep as u64, Relaxed);
+        // Last, so that the next one trims again if we die before.
+        signs.large.store(0, Relaxed);
         drop(guard);
     }
 
@@ -909,18 +918,38 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
         }
     }
 
-    /// Records put so far, modulo 2^32.
-    fn put_count(&self) -> u32 {
-        Position::read(self.state.put.frontier.load(Acquire)).items
+    /// Records put so far, modulo 2^32; at least as many as were released, whose writers may
+    /// not have written the frontier down yet.
+    pub(crate) fn put_count(&self) -> u32 {
+        let put = Position::read(self.state.put.frontier.load(Acquire)).items;
+        let released = Position::read(self.state.get.head.load(Acquire)).items; // PAIRS room
+        if released.wrapping_sub(put) as i32 > 0 {
+            released
+        } else {
+            put
+        }
     }
 
-    /// Records put and not yet reported done without a claim.
-    pub fn unfinished(&self) -> u32 {
+    /// Records put and not yet reported done; `claimed` tells the reports by claim. Zero only
+    /// if there was an instant at which nothing was unfinished: the reports are counted
+    /// first, so each of them is for a record that is counted, too. Exact if no report came
+    /// in between (it tries some times), else rather too much.
+    pub fn unfinished(&self, claimed: &dyn Fn() -> u32) -> u32 {
         if self.state.put.lock.is_orphaned() {
             // What a dead writer committed counts, as for `len`.
             let _ = self.catch_up(Deadline::NOW);
         }
-        let done = self.state.signs.done.load(Acquire); // PAIRS finished
+        // Acquire. PAIRS finished.
+        let reports = || self.state.signs.done.load(Acquire).wrapping_add(claimed());
+        let mut done = reports();
+        for _ in 0..MOST_LOOKS {
+            let unfinished = self.put_count().wrapping_sub(done);
+            let now = reports();
+            if unfinished == 0 || now == done {
+                return unfinished;
+            }
+            done = now;
+        }
         self.put_count().wrapping_sub(done)
     }
 
@@ -996,7 +1025,7 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
             let seen = signs.finished.load(Acquire); // PAIRS bell
             signs.joiners.store(1, Relaxed);
             fence(SeqCst); // PAIRS finished
-            if self.unfinished() == claimed() {
+            if self.unfinished(claimed) == 0 {
                 return Ok(true);
             }
             step!("join: about to sleep");
@@ -1007,7 +1036,7 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
                         return Err(lost);
                     }
                     if deadline.passed() {
-                        return Ok(self.unfinished() == claimed());
+                        return Ok(self.unfinished(claimed) == 0);
                     }
                 }
             }

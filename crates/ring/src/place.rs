@@ -75,7 +75,9 @@ impl View {
         if self.at + need <= limit.min(self.ceiling()) {
             return Some(Place::Here);
         }
-        if self.reader_in_our_run() && self.at > 0 && need <= self.head {
+        // Beyond the cap, the last record is one that has the ring for itself.
+        let alone = self.at > self.cap && !self.empty;
+        if self.reader_in_our_run() && self.at > 0 && need <= self.head && !alone {
             return Some(Place::Jump(0));
         }
         None
@@ -221,6 +223,25 @@ mod tests {
         };
         assert_eq!(view.hot(24, 48), Some(Place::Jump(0)));
         assert_eq!(view.anywhere(24), Place::Here);
+    }
+
+    #[test]
+    fn nothing_follows_a_record_above_the_cap_until_it_is_gone() {
+        let view = View {
+            at: 120,
+            head: 24,
+            window: 128,
+            cap: 64,
+            ..EMPTY
+        };
+        assert_eq!(view.anywhere(16), Place::Nowhere { grow_to: None });
+        assert_eq!(view.hot(16, 1 << 20), None);
+        let gone = View {
+            head: 120,
+            empty: true,
+            ..view
+        };
+        assert_eq!(gone.hot(16, 1 << 20), Some(Place::Jump(0)));
     }
 
     #[test]

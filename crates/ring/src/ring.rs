@@ -343,7 +343,7 @@ impl Ring {
 
     /// Records put and not yet reported done.
     pub fn unfinished(&self) -> usize {
-        self.flow().unfinished().wrapping_sub(self.tasks().done()) as usize
+        self.flow().unfinished(&|| self.tasks().done()) as usize
     }
 
     /// Reports one record done that was got without a claim. False if that is once too

@@ -20,8 +20,9 @@
 //! # Invariants
 //!
 //! 1. Slots change under the get lock, but for *done*, which only the owner does.
-//! 2. *taken* is stored before the ring's RELEASE. So a dead owner's claim whose seq is the
-//!    one at the head was never released: it is dropped, and the record is still there.
+//! 2. *taken* is stored before the ring's RELEASE, both under the get lock. So a claim whose
+//!    seq is the one at the head was never released, and belongs to the lock's holder: if
+//!    that died, the next holder drops it, and the record is still there.
 //! 3. The bytes of slots that are not free do not overlap.
 //! 4. unfinished = records put - reports without claim - the sum of the slots' done counts.
 //!
@@ -95,6 +96,10 @@ pub(crate) struct Tasks {
     high: AtomicU32,
     /// Bytes allocated for claims.
     allocated: AtomicU64,
+    /// Dead workers whose place was given to others while records were missing with them,
+    /// and how many of them a join has told of.
+    buried: AtomicU32,
+    told: AtomicU32,
     slots: [Slot; MOST_TASKS],
     workers: [Worker; MOST_WORKERS],
 }
@@ -165,9 +170,28 @@ impl Tasks {
             .fold(0, u32::wrapping_add)
     }
 
-    /// Under the get lock: dead owners' claims become orphans, or nothing (Invariant 2).
-    /// `head` counts the records released.
-    pub(crate) fn look_after_the_dead(&self, must: bool, head: u32) {
+    /// Under the get lock, whose holder before died: what it was about to take, it did not
+    /// take. Whoever has claimed the record at the head is that holder (Invariant 2), also
+    /// while it still shows as a process that lives: the kernel hands the lock on early.
+    pub(crate) fn reader_died(&self, head: u32) {
+        let at_head = |s: &&Slot| kind(s.state.load(Acquire)) == TAKEN && s.seq() == head;
+        for slot in self.used().iter().filter(at_head) {
+            let state = slot.state.load(Acquire);
+            slot.state.store(with_kind(state, FREE), Release); // PAIRS task
+            step!("tasks: claim dropped");
+        }
+        let taking = |w: &&Worker| match w.taking.load(Acquire) {
+            0 => false,
+            taking => (taking >> 32) as u32 == head,
+        };
+        for worker in self.workers.iter().filter(taking) {
+            worker.taking.store(0, Release);
+        }
+        self.look_after_the_dead(true);
+    }
+
+    /// Under the get lock: dead owners' claims become orphans.
+    pub(crate) fn look_after_the_dead(&self, must: bool) {
         let now = milliseconds();
         let last = self.looked.load(Relaxed);
         if !must && now.wrapping_sub(last) < wait::SLICE.as_millis() as u64 {
@@ -186,8 +210,11 @@ impl Tasks {
                 continue;
             }
             step!("tasks: about to mark a dead one's claim");
-            let kind = if slot.seq() == head { FREE } else { ORPHAN };
-            slot.state.store(with_kind(state, kind), Release); // PAIRS task
+            // Unless it was done in the meantime: then the owner died after that.
+            let orphan = with_kind(state, ORPHAN);
+            let _ = slot
+                .state
+                .compare_exchange(state, orphan, Release, Relaxed); // PAIRS task
             step!("tasks: marked");
         }
     }
@@ -216,7 +243,7 @@ impl Ring {
         let flow = self.flow();
         loop {
             let guard = flow.lock_get(&wait)?;
-            self.look_after_the_dead(guard.owner_died());
+            self.tasks().look_after_the_dead(false);
             if let Some(task) = self.take_orphan(to)? {
                 return Ok(task);
             }
@@ -233,25 +260,18 @@ impl Ring {
             }) {
                 Ok((position, len)) => return self.take_fresh(position, len, to),
                 Err(GetError::Empty) if wait.deadline.passed() => {
-                    self.look_after_the_dead(true);
+                    self.tasks().look_after_the_dead(true);
                     return self.take_orphan(to)?.ok_or(GetError::Empty);
                 }
                 Err(GetError::Empty) => {}
                 Err(GetError::Closed) => {
-                    self.look_after_the_dead(true);
+                    self.tasks().look_after_the_dead(true);
                     return self.take_orphan(to)?.ok_or(GetError::Closed);
                 }
                 Err(other) => return Err(other),
             }
             drop(guard);
         }
-    }
-
-    /// Under the get lock: looks after the dead, but not more often than once a slice,
-    /// unless it `must` be.
-    fn look_after_the_dead(&self, must: bool) {
-        let head = Position::read(self.flow().state.get.head.load(Relaxed));
-        self.tasks().look_after_the_dead(must, head.items);
     }
 
     /// Under the get lock: an orphan, if there is one; those that were delivered too often
@@ -275,12 +295,14 @@ impl Ring {
             let area = self.claims();
             let (at, len) = slot.range(area.reserve).ok_or(GetError::Corrupted)?;
             area.read_into(at, len, to);
-            slot.ticket
-                .store(u64::from(slot.seq()) << 32 | u64::from(attempt), Relaxed);
             slot.owner.store(Identity::me().to_bits(), Release);
             step!("tasks: orphan has a new owner");
             slot.state.store(with_kind(state, TAKEN), Release); // PAIRS task
             step!("tasks: orphan taken");
+            // Last: who dies before has not delivered it to anybody.
+            slot.ticket
+                .store(u64::from(slot.seq()) << 32 | u64::from(attempt), Relaxed);
+            step!("tasks: attempt counted");
             return Ok(Some(Task {
                 ring: self,
                 index,
@@ -379,7 +401,7 @@ impl Ring {
     /// [`GetError::Corrupted`].
     pub fn take_dead_letters(&self) -> Result<Vec<Vec<u8>>, GetError> {
         let _guard = self.flow().lock_get(&Wait::FOREVER)?;
-        self.look_after_the_dead(true);
+        self.tasks().look_after_the_dead(true);
         let area = self.claims();
         let mut letters = Vec::new();
         for slot in self.tasks().used() {
@@ -423,16 +445,26 @@ impl Ring {
         Ok(())
     }
 
-    /// Under the get lock: this process's count; a free one, or a dead one's that is even.
+    /// Under the get lock: this process's count; a free one, or a dead one's, best one that
+    /// is even.
     fn worker_here(&self) -> Option<&Worker> {
         let me = Identity::me().to_bits();
-        let workers = &self.tasks().workers;
+        let tasks = self.tasks();
+        let workers = &tasks.workers;
         if let Some(mine) = workers.iter().find(|w| w.owner.load(Relaxed) == me) {
             return Some(mine);
         }
         let free = workers.iter().find(|w| {
             let owner = Identity::from_bits(w.owner.load(Acquire));
             owner.is_none_or(|id| self.left_with(w) == 0 && !id.is_alive())
+        });
+        let free = free.or_else(|| {
+            let dead = workers.iter().find(|w| {
+                Identity::from_bits(w.owner.load(Acquire)).is_some_and(|id| !id.is_alive())
+            })?;
+            tasks.buried.fetch_add(1, Release); // before its counts go
+            step!("tasks: buried");
+            Some(dead)
         })?;
         free.taking.store(0, Relaxed);
         free.got.store(0, Relaxed);
@@ -471,11 +503,13 @@ impl Ring {
     /// says how much it was.
     ///
     /// Without the get lock: a waiting worker holds that. Each released record was counted
-    /// as somebody's before its RELEASE; so once nothing is queued, the counts are complete.
+    /// as somebody's before its RELEASE; so once nothing is queued, the counts are complete,
+    /// as long as nothing was put in between.
     pub(crate) fn write_off_lost(&self) -> Option<TasksLost> {
         let flow = self.flow();
         let tasks = self.tasks();
         let done = flow.state.signs.done.load(SeqCst);
+        let put = flow.put_count();
         let open = |s: &Slot| matches!(kind(s.state.load(Acquire)), TAKEN | ORPHAN);
         if flow.len() != 0 || tasks.used().iter().any(open) {
             return None;
@@ -491,8 +525,13 @@ impl Ring {
                 _ => dead.push((worker, owner)),
             }
         }
-        let unfinished = flow.unfinished().wrapping_sub(tasks.done());
-        if dead.is_empty() || unfinished == 0 {
+        let (buried, told) = (tasks.buried.load(Acquire), tasks.told.load(Relaxed));
+        let unfinished = put.wrapping_sub(done).wrapping_sub(tasks.done());
+        if (dead.is_empty() && buried == told) || unfinished == 0 {
+            return None;
+        }
+        // What was put meanwhile is another matter.
+        if flow.put_count() != put {
             return None;
         }
         // One store settles it; whoever comes second finds nothing unfinished.
@@ -502,6 +541,7 @@ impl Ring {
             .compare_exchange(done, done.wrapping_add(unfinished), SeqCst, Relaxed) // PAIRS finished
             .ok()?;
         step!("tasks: written off");
+        tasks.told.store(buried, Relaxed);
         for (worker, owner) in dead {
             let _ = worker
                 .owner

@@ -1,0 +1,30 @@
+//! What can be tortured: a registry, to which each crate adds its own.
+
+use crate::report::Report;
+use crate::{queues, tasks};
+
+/// How long and in which order.
+pub(crate) struct Plan {
+    pub(crate) kills: u64,
+    pub(crate) seed: u64,
+}
+
+/// Something that processes do together while some of them are killed.
+pub(crate) trait Scenario {
+    /// What it is called on the command line and in the report.
+    fn name(&self) -> &'static str;
+
+    /// Goes through with the plan and enters what it saw in the report.
+    fn run(&self, plan: &Plan, report: &mut Report);
+}
+
+pub(crate) fn all() -> Vec<Box<dyn Scenario>> {
+    vec![
+        Box::new(queues::Single),
+        Box::new(queues::Batches),
+        Box::new(queues::Loans),
+        Box::new(queues::Oversize),
+        Box::new(queues::Growth),
+        Box::new(tasks::Tasks),
+    ]
+}
