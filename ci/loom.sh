@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 target="${CARGO_TARGET_DIR:-target}/loom"
 
 packages=()
-for name in core ring; do
+for name in core ring lock semaphore event condition barrier; do
     if compgen -G "crates/$name/tests/loom*.rs" >/dev/null; then
         packages+=(-p "multiproc-$name")
     else

@@ -16,15 +16,17 @@ fn main() -> mp::Result {
 
     // As in Python: `get`, and then `task_done` by hand.
     let jobs = JoinableQueue::<u32>::unbounded()?;
-    let workers = Process::builder().daemon(true).start_each(0..WORKERS, |_| {
-        while let Ok(job) = jobs.get() {
-            std::thread::sleep(work);
-            println!("task {job} done by {}", std::process::id());
-            if jobs.task_done().is_err() {
-                break;
+    let workers = Process::builder()
+        .daemon(true)
+        .start_each(0..WORKERS, |_| {
+            while let Ok(job) = jobs.get() {
+                std::thread::sleep(work);
+                println!("task {job} done by {}", std::process::id());
+                if jobs.task_done().is_err() {
+                    break;
+                }
             }
-        }
-    })?;
+        })?;
     for job in 0..TASKS {
         jobs.put(job)?;
     }
@@ -46,7 +48,7 @@ fn main() -> mp::Result {
     })?;
     println!("task {} is in work", taken.get()?);
     victim.kill()?;
-    println!("its worker was killed: {}", victim.join()?);
+    println!("its worker {}", victim.join()?);
 
     let other = Process::start(|| -> mp::Result {
         let task = jobs.get_task()?;

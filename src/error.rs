@@ -52,6 +52,7 @@ pub enum Error {
     ReleaseSemaphore(#[from] semaphore::ReleaseError),
     BarrierParties(#[from] barrier::PartiesError),
     BrokenBarrier(#[from] barrier::BrokenBarrier),
+    WaitBarrier(barrier::WaitError<String>),
     WaitCondition(condition::WaitError<()>),
     LockValue(value::LockError<()>),
     TryLockValue(value::TryLockError<()>),
@@ -126,9 +127,10 @@ drops_value_guard! {
     ItemError => Item
 }
 
-impl From<barrier::WaitError<std::convert::Infallible>> for Error {
-    fn from(error: barrier::WaitError<std::convert::Infallible>) -> Self {
-        Self::BrokenBarrier(error.into())
+/// The action's error becomes its sentence.
+impl<E: fmt::Display> From<barrier::WaitError<E>> for Error {
+    fn from(error: barrier::WaitError<E>) -> Self {
+        Self::WaitBarrier(error.in_words())
     }
 }
 

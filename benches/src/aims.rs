@@ -145,13 +145,16 @@ pub(crate) fn table(results: &Results) -> String {
             let Some(entry) = row.entries.iter().find(|entry| entry.who == aim.who) else {
                 continue;
             };
+            let took_part = |base| row.entries.iter().any(|entry| entry.who == base);
             let line = match reached(entry, aim.base) {
                 Some(spread) => {
                     let [figure, min, max] = [spread.median, spread.min, spread.max].map(figure);
                     let word = verdict(aim.bound, spread);
                     format!("{word:<9}{figure} ({min}..{max})")
                 }
-                None if entry.error.is_some() => "FAILED".to_owned(),
+                None if entry.error.is_some() && aim.base.is_none_or(took_part) => {
+                    "FAILED".to_owned()
+                }
                 None => continue,
             };
             let base = aim

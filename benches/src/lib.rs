@@ -13,6 +13,7 @@
 //! | `channel` | what a queue-like contender is, and how one is driven |
 //! | `queue` | the groups `queue-oneway` and `queue-roundtrip` |
 //! | `lock` | the group `lock` |
+//! | `wakeup` | the group `wakeup` |
 //! | `ideal` | the limit: a ring between two polling processes |
 //! | `ours` | multiproc's own rows |
 //! | `peers` | everybody else, one small file each |
@@ -33,13 +34,17 @@ mod plot;
 mod queue;
 mod report;
 mod sys;
+mod wakeup;
 
 use std::path::Path;
 use std::process::ExitCode;
 
 /// Runs what the command line asks for, prints the tables, and writes `report.json` and `index.html` into `folder`.
 pub fn main(folder: &Path) -> ExitCode {
-    let groups = queue::groups().into_iter().chain(lock::groups()).collect::<Vec<_>>();
+    let groups: Vec<_> = [queue::groups(), lock::groups(), wakeup::groups()]
+        .into_iter()
+        .flatten()
+        .collect();
     let args = match args::parse(std::env::args().skip(1), &groups) {
         Ok(args) => args,
         Err(message) => {

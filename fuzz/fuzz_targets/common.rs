@@ -36,15 +36,25 @@ pub fn operate(ring: &Ring, which: u8, len: usize, buffer: &mut Vec<u8>) {
     };
     let len = len % (RESERVE + 100);
     match which % 12 {
-        0 | 1 => drop(ring.put(&vec![7; len], soon)),
-        2 => drop(ring.get_into(buffer, soon)),
-        3 => drop(ring.len()),
+        0 | 1 => {
+            let _ = ring.put(&vec![7; len], soon);
+        }
+        2 => {
+            let _ = ring.get_into(buffer, soon);
+        }
+        3 => {
+            let _ = ring.len();
+        }
         4 => {
             let lens = [len % 100, len % 1000, len % 10_000];
-            drop(ring.put_many(&vec![9; lens.iter().sum()], &lens, soon));
+            let _ = ring.put_many(&vec![9; lens.iter().sum()], &lens, soon);
         }
-        5 => drop(ring.get_many(len, buffer, &mut Vec::new(), soon)),
-        6 => drop(ring.get_exact(&mut [0; 64][..len % 64], soon)),
+        5 => {
+            let _ = ring.get_many(len, buffer, &mut Vec::new(), soon);
+        }
+        6 => {
+            let _ = ring.get_exact(&mut [0; 64][..len % 64], soon);
+        }
         7 => {
             if let Ok(mut room) = ring.reserve(len, soon) {
                 room.bytes_mut().fill(1);
@@ -67,9 +77,11 @@ pub fn operate(ring: &Ring, which: u8, len: usize, buffer: &mut Vec<u8>) {
             Ok(task) if len % 3 == 1 => task.done(),
             other => drop(other),
         },
-        10 => drop(ring.get_counted(buffer, soon)),
+        10 => {
+            let _ = ring.get_counted(buffer, soon);
+        }
         _ => {
-            drop(ring.join(Deadline::NOW));
+            let _ = ring.join(Deadline::NOW);
             let _ = (ring.unfinished(), ring.orphans(), ring.capacity());
             drop(format!("{ring:?}"));
         }

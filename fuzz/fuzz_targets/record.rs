@@ -25,7 +25,12 @@ fuzz_target!(|bytes: &[u8]| {
             _ => (change >> 8 & 0x1fff) as usize,
         };
         scribble(&ring, records + at, number(&mut rest));
-        operate(&ring, (change >> 32) as u8, (change >> 40) as usize, &mut buffer);
+        operate(
+            &ring,
+            (change >> 32) as u8,
+            (change >> 40) as usize,
+            &mut buffer,
+        );
     }
     while ring.get_into(&mut buffer, Wait::NOT).is_ok() {}
 });

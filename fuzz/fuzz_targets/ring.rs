@@ -29,7 +29,12 @@ fuzz_target!(|bytes: &[u8]| {
             _ => value & 0xff,
         };
         scribble(&ring, word, value);
-        operate(&ring, (change >> 24) as u8, (change >> 40) as usize, &mut buffer);
+        operate(
+            &ring,
+            (change >> 24) as u8,
+            (change >> 40) as usize,
+            &mut buffer,
+        );
         if rest.is_empty() {
             break;
         }

@@ -209,7 +209,7 @@ fn joinable_queue() {
         lines[end + 1..],
         [
             "task 20 is in work",
-            "its worker was killed: signal 9 (SIGKILL)",
+            "its worker was killed by signal 9 (SIGKILL)",
             "task 20 comes again, attempt 2",
             "join returned, 0 unfinished",
         ]

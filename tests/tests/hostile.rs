@@ -111,14 +111,20 @@ fn user(ring: &Ring, seed: u64) {
                 Err(GetError::Empty | GetError::Closed | GetError::Corrupted) => {}
                 Err(other) => panic!("{other}"),
             },
-            5 => drop(ring.put_many(&vec![2; 3 * len], &[len, len, len], wait)),
-            6 => drop(ring.get_many(len, &mut buffer, &mut Vec::new(), wait)),
+            5 => {
+                let _ = ring.put_many(&vec![2; 3 * len], &[len, len, len], wait);
+            }
+            6 => {
+                let _ = ring.get_many(len, &mut buffer, &mut Vec::new(), wait);
+            }
             7 => match ring.take_task(&mut buffer, wait) {
                 Ok(task) if len.is_multiple_of(2) => task.done(),
                 Ok(task) => task.give_back(),
                 Err(_) => {}
             },
-            8 => drop(ring.get_counted(&mut buffer, wait)),
+            8 => {
+                let _ = ring.get_counted(&mut buffer, wait);
+            }
             9 => {
                 if let Ok(mut room) = ring.reserve(len, wait) {
                     room.bytes_mut().fill(3);

@@ -124,11 +124,7 @@ fn dies<W>(world: &W, at: u64, act: &impl Fn(&W)) {
 
 /// Counts the steps of `act` in one world, and kills at each of them in a fresh one; `check`
 /// looks at what is left. The number of steps must be the same each time.
-fn each_step<W>(
-    prepare: impl Fn() -> W,
-    act: impl Fn(&W),
-    check: impl Fn(W, u64, &Steps),
-) {
+fn each_step<W>(prepare: impl Fn() -> W, act: impl Fn(&W), check: impl Fn(W, u64, &Steps)) {
     let steps = count(&prepare(), &act);
     println!("{} steps: {:?}", steps.0.len(), steps.0);
     assert!(!steps.0.is_empty());
@@ -600,10 +596,21 @@ fn killed_at_each_step_of_looking_after_the_dead() {
     let before_release = count(&tasks([1]), &claims).since("tasks: claimed, not released");
     each_step(
         || {
-            let queue = tasks(1..=3);
-            one_dies_with_a_task(&queue);
-            one_dies_with_a_task(&queue);
+            let (queue, held) = (tasks(1..=3), Counter::new());
+            let holder = || {
+                start(|| {
+                    std::mem::forget(queue.get_task().unwrap());
+                    held.count();
+                    loop {
+                        std::thread::park();
+                    }
+                })
+            };
+            let holders = [holder(), holder()];
+            held.reach(2);
             dies(&queue, before_release, &claims);
+            holders.iter().for_each(kill);
+            drop(holders);
             queue
         },
         |queue| drop(queue.take_dead_letters().unwrap()),
@@ -633,7 +640,8 @@ fn killed_at_each_step_of_making_a_dead_letter() {
             steps.must_have(&["tasks: dead letter"]);
             // Both at the end: the first was delivered once, and perhaps the second.
             let taken = at >= steps.since("get: released");
-            let next = queue.get_task_timeout(Duration::from_millis(if taken { 200 } else { 30_000 }));
+            let next =
+                queue.get_task_timeout(Duration::from_millis(if taken { 200 } else { 30_000 }));
             assert_eq!(next.is_err(), taken);
             drop(next);
             queue.join_timeout(PATIENCE).unwrap();
@@ -654,7 +662,11 @@ fn killed_at_each_step_of_done() {
             assert_eq!(queue.unfinished(), if done { 1 } else { 2 });
             let taken = at >= steps.since("get: released");
             let first = (1, if taken { 2 } else { 1 });
-            let expected = if done { vec![(2, 1)] } else { vec![first, (2, 1)] };
+            let expected = if done {
+                vec![(2, 1)]
+            } else {
+                vec![first, (2, 1)]
+            };
             assert_eq!(finish(&queue), expected);
             works(&queue);
         },
@@ -666,7 +678,12 @@ fn killed_at_each_step_of_a_done_that_wakes_a_join() {
         || {
             let queue = tasks([1]);
             let joiners = {
-                let join = || start({ let queue = queue.clone(); move || queue.join().unwrap() });
+                let join = || {
+                    start({
+                        let queue = queue.clone();
+                        move || queue.join().unwrap()
+                    })
+                };
                 [join(), join()]
             };
             joiners.iter().for_each(blocked);
@@ -710,7 +727,10 @@ fn killed_at_each_step_of_a_counted_get() {
             steps.must_have(&["tasks: about to be counted", "tasks: counted"]);
             let released = at >= steps.since("get: released");
             assert_eq!(queue.unfinished(), 2);
-            assert_eq!(queue.get_timeout(PATIENCE), Ok(if released { 2 } else { 1 }));
+            assert_eq!(
+                queue.get_timeout(PATIENCE),
+                Ok(if released { 2 } else { 1 })
+            );
             queue.task_done().unwrap();
             if released {
                 let lost = queue.join_timeout(PATIENCE);

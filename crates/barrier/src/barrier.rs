@@ -2,6 +2,7 @@ use crate::error::{BrokenBarrier, Outcome, PartiesError, WaitError};
 use multiproc_core::deadline::Deadline;
 use multiproc_core::places::Places;
 use multiproc_core::prim::{AtomicU32, Ordering::*};
+use multiproc_core::robust::{RobustGuard, RobustLock};
 use multiproc_core::wait::{self, Slept, Spin};
 use multiproc_core::{const_unless_loom, step, unless_broken};
 #[cfg(not(loom))]
@@ -40,8 +41,8 @@ fn outcome(word: u32, turn: u32) -> Result<(), BrokenBarrier> {
 
 /// A barrier for a number of parties, for processes and threads; lives in any `Shared<T>`.
 ///
-/// `PLACES` is the most parties that it can be made for: it takes 48 bytes, and 24 per
-/// place (1,584 for the 64 of [`Barrier::new`]).
+/// `PLACES` is the most parties that it can be made for: it takes 48 bytes, and 64 per
+/// place (4,144 for the 64 of [`Barrier::new`]).
 ///
 /// See the [crate](crate) for an example.
 #[doc(alias = "threading.Barrier")]
@@ -52,10 +53,30 @@ pub struct Barrier<const PLACES: usize = 64> {
     /// Never written after the start.
     parties: AtomicU32,
     places: Places<PLACES>,
+    pulses: [RobustLock; PLACES],
 }
 
 #[cfg(not(loom))]
-const _: () = assert!(size_of::<Barrier>() == 48 + 64 * 24);
+const _: () = assert!(size_of::<Barrier>() == 48 + 64 * (24 + 40));
+
+#[cfg(not(loom))]
+const fn pulses<const PLACES: usize>() -> [RobustLock; PLACES] {
+    [const { RobustLock::new() }; PLACES]
+}
+
+#[cfg(loom)]
+fn pulses<const PLACES: usize>() -> [RobustLock; PLACES] {
+    std::array::from_fn(|_| RobustLock::new())
+}
+
+/// What somebody holds who has arrived.
+struct Arrived<'a> {
+    /// The word when it did.
+    word: u32,
+    place: usize,
+    /// The kernel marks it if the holder dies. Given up when the wait is over.
+    _pulse: Option<RobustGuard<'a>>,
+}
 
 impl Barrier {
     const_unless_loom! {
@@ -120,6 +141,7 @@ impl<const PLACES: usize> Barrier<PLACES> {
                 word: AtomicU32::new(0),
                 parties: AtomicU32::new(parties as u32),
                 places: Places::new(),
+                pulses: pulses(),
             })
         }
     }
@@ -215,7 +237,8 @@ impl<const PLACES: usize> Barrier<PLACES> {
         deadline: Deadline,
         action: impl FnOnce() -> R,
     ) -> Result<usize, WaitError<R::Error>> {
-        let (word, place) = self.arrive(deadline)?;
+        let arrived = self.arrive(deadline)?;
+        let (word, place) = (arrived.word, arrived.place);
         let turn = turn_of(word);
         let index = self.parties() - 1 - place;
         if index > 0 {
@@ -229,8 +252,14 @@ impl<const PLACES: usize> Barrier<PLACES> {
             turn,
         };
         step!("barrier: all there");
+        if self.a_pulse_is_gone(turn) {
+            return Err(WaitError::Broken);
+        }
         action().into_result().map_err(WaitError::Action)?;
         step!("barrier: action done");
+        if self.a_pulse_is_gone(turn) {
+            return Err(WaitError::Broken);
+        }
         std::mem::forget(open);
         match self.end_turn(turn, RELEASED) {
             true => Ok(0),
@@ -238,8 +267,8 @@ impl<const PLACES: usize> Barrier<PLACES> {
         }
     }
 
-    /// Takes the next place of this turn: the word as it was then, and the place.
-    fn arrive(&self, deadline: Deadline) -> Result<(u32, usize), BrokenBarrier> {
+    /// Takes the next place of this turn.
+    fn arrive(&self, deadline: Deadline) -> Result<Arrived<'_>, BrokenBarrier> {
         loop {
             let word = {
                 let Ok(_held) = self.places.lock(deadline) else {
@@ -255,9 +284,17 @@ impl<const PLACES: usize> Barrier<PLACES> {
                 let place = self.arrived(turn);
                 if place < self.parties() {
                     step!("barrier: about to arrive");
-                    self.places.all()[place].occupy(turn.into(), 0);
+                    // The last one does not wait: it may fork in its action, and is watched by
+                    // its identity.
+                    let waits = place + 1 < self.parties();
+                    let (pulse, number) = waits.then(|| self.pulse(place)).flatten().unzip();
+                    self.places.all()[place].occupy(turn.into(), number.unwrap_or(0));
                     step!("barrier: arrived");
-                    return Ok((word, place));
+                    return Ok(Arrived {
+                        word,
+                        place,
+                        _pulse: pulse,
+                    });
                 }
                 word
             };
@@ -287,7 +324,9 @@ impl<const PLACES: usize> Barrier<PLACES> {
             let over = deadline == Deadline::NOW
                 || match wait::sleep(&self.word, now, deadline) {
                     Slept::Look => false,
-                    Slept::SliceOver => self.a_neighbour_is_dead(turn, mine),
+                    Slept::SliceOver => {
+                        self.a_pulse_is_gone(turn) || self.a_neighbour_is_dead(turn, mine)
+                    }
                     Slept::TimedOut => true,
                 };
             if over {
@@ -297,7 +336,29 @@ impl<const PLACES: usize> Barrier<PLACES> {
         }
     }
 
-    /// Is the next one who arrived in this turn dead? By way of the next living one, all are
+    /// A lock to hold while waiting, and its number, from 1. There is one for each party; where
+    /// more processes than parties come and go, there may be none.
+    fn pulse(&self, place: usize) -> Option<(RobustGuard<'_>, u32)> {
+        let mut all = (0..PLACES).map(|n| (place + n) % PLACES);
+        all.find_map(|at| Some((self.pulses[at].try_acquire()?, at as u32 + 1)))
+    }
+
+    /// Has somebody died who had arrived in this turn? A look at words that the kernel writes.
+    fn a_pulse_is_gone(&self, turn: u32) -> bool {
+        (0..self.parties())
+            .filter(|at| self.is_there(*at, turn))
+            .any(|at| {
+                let place = &self.places.all()[at];
+                // Relaxed: written before the owner. A peer may have written any number.
+                let number = place.word.load(Relaxed) as usize;
+                match number.checked_sub(1).and_then(|at| self.pulses.get(at)) {
+                    Some(pulse) => unless_broken!("barrier: pulse", pulse.is_orphaned(), false),
+                    None => place.is_dead(),
+                }
+            })
+    }
+
+    /// Where the kernel does not tell: is the next one who arrived in this turn dead? By way of the next living one, all are
     /// watched.
     #[cold]
     fn a_neighbour_is_dead(&self, turn: u32, mine: Option<usize>) -> bool {

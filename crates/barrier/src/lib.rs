@@ -28,6 +28,8 @@
 //!          bit 0       BROKEN: nobody may wait until a reset
 //! places   who has arrived in which turn, in order (`multiproc_core::places`); place k is
 //!          that of index parties - 1 - k
+//! pulses   robust locks: all but the last hold one while they wait (its place says which), and the kernel marks
+//!          it in the moment of a death
 //!
 //!            last arrival, its action done: turn + 1, history 1
 //!   open ───────────────────────────────────────────────────▶ open
@@ -50,9 +52,10 @@
 //! # If a process dies here
 //!
 //! * before its place shows its identity: it was never there.
-//! * having arrived (asleep, or in the action): whoever else waits finds out at the end of
-//!   a slice of 50 ms, and breaks the barrier. Each watches the next one who is alive, so a
-//!   slice costs one look into /proc per waiter.
+//! * having arrived (asleep, or in the action): its pulse is gone. The last to arrive looks at
+//!   all of them before it lets anybody go, so a round with a dead party never ends well; and
+//!   whoever waits looks at the end of its slice (50 ms), and breaks the barrier. (Where the
+//!   kernel does not mark locks, each watches the next one by its identity.)
 //! * having ended the turn, before the wake-up: the others see it at the end of their slice.
 //! * released, but not yet back from `wait`: the round is over, and nobody is told; as when
 //!   it dies between two rounds, those who wait for it in the next one wait for somebody

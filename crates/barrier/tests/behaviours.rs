@@ -25,6 +25,7 @@ test::main! {
     an_action_that_panics_breaks_it,
     numbers_and_refusals,
     a_killed_waiter_breaks_it,
+    a_killed_waiter_does_not_count_as_there,
     a_killed_action_breaks_it,
     a_stopped_waiter_does_not_break_it,
     more_processes_than_parties,
@@ -267,6 +268,24 @@ fn a_killed_waiter_breaks_it() {
     println!("slowest: {slowest:?}");
     drop(b);
     lockstep(3, 10);
+}
+
+/// Killed while it waits, and then the last one comes at once: nobody passes.
+fn a_killed_waiter_does_not_count_as_there() {
+    let b = barrier(3);
+    for _ in 0..20 {
+        let (waiter, victim) = (broken(&b), start(|| _ = b.wait()));
+        blocked(&waiter);
+        blocked(&victim);
+        kill(&victim);
+        let mut ran = false;
+        assert_eq!(b.wait_with(|| ran = true), Err(WaitError::Broken));
+        assert!(!ran);
+        ends_well(&waiter);
+        b.reset();
+    }
+    drop(b);
+    lockstep(4, 100);
 }
 
 fn a_killed_action_breaks_it() {

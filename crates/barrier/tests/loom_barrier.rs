@@ -121,10 +121,11 @@ fn model_released_stays_released() {
     });
 }
 
-/// One dies at any step. The other is released or waits; an abort releases it then.
+/// One dies at any step. The other waits (an abort releases it then), or is the last: it passes
+/// only if the dead one came through its own wait.
 #[test]
 fn model_a_waiter_dies() {
-    for steps in 0..13 {
+    for steps in 0..20 {
         check(2, move || {
             let p = phases(2);
             let victim = {
@@ -148,6 +149,28 @@ fn model_a_waiter_dies() {
     }
 }
 
+/// The steps of a wait at which it has arrived and does not sleep yet.
+const ARRIVED: std::ops::RangeInclusive<u64> = 8..=12;
+
+/// One dies waiting, and then the others come: no round with a dead party ends well.
+#[test]
+fn model_the_dead_do_not_count() {
+    for steps in ARRIVED {
+        check(2, move || {
+            let p = phases(3);
+            let victim = {
+                let p = p.clone();
+                thread::spawn(move || die_at(steps, || p.barrier.wait()).is_some())
+            };
+            assert!(!victim.join().unwrap());
+            assert_eq!(p.barrier.n_waiting(), 1);
+            let other = spawn_wait(&p);
+            assert!(p.barrier.wait().is_err());
+            assert!(other.join().unwrap().is_err());
+        });
+    }
+}
+
 #[test]
 fn model_fails_when_nobody_is_woken() {
     must_notice("barrier: wake", "model_three_pass");
@@ -156,4 +179,9 @@ fn model_fails_when_nobody_is_woken() {
 #[test]
 fn model_fails_when_history_is_not_read() {
     must_notice("barrier: history", "model_released_stays_released");
+}
+
+#[test]
+fn model_fails_when_nobody_feels_a_pulse() {
+    must_notice("barrier: pulse", "model_the_dead_do_not_count");
 }

@@ -129,7 +129,12 @@ impl Spin {
         match self.left {
             Some(0) => return false,
             Some(left) => self.left = Some(left - 1),
-            None => self.begin(),
+            None => {
+                self.begin();
+                if self.left == Some(0) {
+                    return false;
+                }
+            }
         }
         prim::pause();
         true

@@ -79,7 +79,7 @@ const TURN: u32 = 4;
 /// An event: unset or set, for any number of processes and threads. 4 bytes; lives in any
 /// `Shared<T>`.
 ///
-/// See the [crate](crate) for an example.
+/// See the crate for an example.
 #[doc(alias = "threading.Event")]
 #[cfg_attr(not(loom), derive(Shareable), shareable(crate = multiproc_segment))]
 #[repr(C)]

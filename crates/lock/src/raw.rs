@@ -14,6 +14,12 @@ use std::ops::Deref;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+mod sealed {
+    /// Our raw locks: none has a safe method that unlocks.
+    pub trait Ours: lock_api::RawMutex {}
+}
+use sealed::Ours;
+
 /// The lock, and whether a holder died.
 #[repr(C)]
 #[derive(Shareable)]
@@ -146,6 +152,8 @@ macro_rules! raw_lock {
             }
         }
 
+        impl Ours for $name {}
+
         // SAFETY: as above.
         unsafe impl RawMutexTimed for $name {
             type Duration = Duration;
@@ -220,7 +228,7 @@ pub struct ApiMutex<R, T> {
     inner: lock_api::Mutex<R, T>,
 }
 
-impl<R: RawMutex, T: PlainData> ApiMutex<R, T> {
+impl<R: Ours, T: PlainData> ApiMutex<R, T> {
     /// A free mutex around `value`.
     pub const fn new(value: T) -> Self {
         Self {
@@ -230,10 +238,10 @@ impl<R: RawMutex, T: PlainData> ApiMutex<R, T> {
     }
 }
 
-impl<R: RawMutex, T> ApiMutex<R, T> {
+impl<R: Ours, T> ApiMutex<R, T> {
     /// The raw lock, for its `owner_died` and `mended`.
     pub fn raw(&self) -> &R {
-        // SAFETY: our raw locks have no safe method that unlocks; those of RawMutex are unsafe.
+        // SAFETY: none of ours has a safe method that unlocks; those of RawMutex are unsafe.
         unsafe { self.deref().raw() }
     }
 
@@ -247,7 +255,7 @@ impl<R: RawMutex, T> ApiMutex<R, T> {
     }
 }
 
-impl<R: RawMutex, T> Deref for ApiMutex<R, T> {
+impl<R: Ours, T> Deref for ApiMutex<R, T> {
     type Target = lock_api::Mutex<R, T>;
 
     #[inline]
@@ -262,7 +270,7 @@ impl<R: RawMutex, T> Deref for ApiMutex<R, T> {
     }
 }
 
-impl<R: RawMutex, T> fmt::Debug for ApiMutex<R, T>
+impl<R: Ours, T> fmt::Debug for ApiMutex<R, T>
 where
     R: fmt::Debug,
 {
@@ -274,7 +282,7 @@ where
 // SAFETY: any bits are a raw lock of ours and a `T`, neither has an address or anything to
 // drop, and all use is by atomics or under the lock. The one thing that is not fixed, the order
 // of lock_api's two fields, is written down here and compared at every use.
-unsafe impl<R: RawMutex + Shareable, T: PlainData> Shareable for ApiMutex<R, T> {
+unsafe impl<R: Ours + Shareable, T: PlainData> Shareable for ApiMutex<R, T> {
     unsafe fn settle(&self) {
         self.layout.store(self.layout(), Relaxed);
         // SAFETY: the caller's promise holds for what lies inside, too.

@@ -42,6 +42,36 @@ pub trait Codec<T>: 'static {
     /// The reason, as a sentence, why they are not a message.
     fn decode(bytes: &[u8]) -> Result<T, String>;
 
+    /// Appends the bytes of several messages to `to`, and their lengths to `lens`.
+    ///
+    /// # Errors
+    ///
+    /// The reason why the next one, after those in `lens`, cannot be encoded.
+    #[doc(hidden)]
+    fn encode_many(messages: &[T], to: &mut Vec<u8>, lens: &mut Vec<usize>) -> Result<(), String> {
+        for message in messages {
+            with_scratch(|scratch| {
+                Self::encode(message, scratch)?;
+                to.extend_from_slice(scratch);
+                lens.push(scratch.len());
+                Ok::<(), String>(())
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The messages of these lengths, one after the other in `bytes`.
+    #[doc(hidden)]
+    fn decode_many(bytes: &[u8], lens: &[usize]) -> Result<Vec<T>, String> {
+        let mut rest = bytes;
+        let decode = |len: &usize| {
+            let (message, after) = rest.split_at(*len);
+            rest = after;
+            Self::decode(message)
+        };
+        lens.iter().map(decode).collect()
+    }
+
     /// Encodes and puts.
     #[doc(hidden)]
     fn put(ring: &Ring, message: &T, wait: Wait<'_>) -> Result<(), PutFailure> {
@@ -179,6 +209,19 @@ impl<T: IntoBytes + TryFromBytes + Immutable> Codec<T> for Plain {
 
     fn decode(bytes: &[u8]) -> Result<T, String> {
         plain_from(bytes)
+    }
+
+    fn encode_many(messages: &[T], to: &mut Vec<u8>, lens: &mut Vec<usize>) -> Result<(), String> {
+        to.extend_from_slice(messages.as_bytes());
+        lens.resize(lens.len() + messages.len(), size_of::<T>());
+        Ok(())
+    }
+
+    fn decode_many(bytes: &[u8], lens: &[usize]) -> Result<Vec<T>, String> {
+        if size_of::<T>() == 0 || lens.iter().any(|len| *len != size_of::<T>()) {
+            return Err(format!("not all are a {}", std::any::type_name::<T>()));
+        }
+        bytes.chunks_exact(size_of::<T>()).map(plain_from).collect()
     }
 
     #[inline]

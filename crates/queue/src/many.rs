@@ -1,6 +1,6 @@
 //! Several messages at once: one lock, one COMMIT or RELEASE for as many as fit.
 
-use crate::codec::{Codec, GetFailure, PutFailure};
+use crate::codec::{Codec, GetFailure, PutFailure, with_scratch};
 use crate::ends::{Consumer, Producer};
 use crate::error::{GetError, GetTimeoutError, PutError, TryGetError};
 use crate::queue::Queue;
@@ -29,10 +29,8 @@ impl<T> fmt::Debug for PutManyError<T> {
     }
 }
 
-/// Messages that are encoded before they are put together, and their bytes: beyond either
-/// number, a group is put.
+/// Messages that are encoded before they are put together.
 const GROUP: usize = 256;
-const GROUP_BYTES: usize = 64 << 10;
 
 impl<T, C: Codec<T>> Queue<T, C> {
     fn put_many_by(
@@ -41,26 +39,12 @@ impl<T, C: Codec<T>> Queue<T, C> {
         in_vain: &dyn Fn(bool) -> bool,
     ) -> Result<usize, PutManyError<T>> {
         let mut messages = messages.into_iter();
-        let (mut bytes, mut lens, mut group) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut lens, mut group) = (Vec::new(), Vec::new());
         let mut put = 0;
         loop {
-            bytes.clear();
             lens.clear();
             group.clear();
-            let mut refused = None;
-            while group.len() < GROUP && bytes.len() < GROUP_BYTES {
-                let Some(message) = messages.next() else {
-                    break;
-                };
-                let start = bytes.len();
-                let encoded = encode_after::<T, C>(&message, &mut bytes);
-                group.push(message);
-                if let Err(why) = encoded {
-                    refused = Some(PutFailure::Encode(why));
-                    break;
-                }
-                lens.push(bytes.len() - start);
-            }
+            group.extend(messages.by_ref().take(GROUP));
             if group.is_empty() {
                 return Ok(put);
             }
@@ -68,10 +52,13 @@ impl<T, C: Codec<T>> Queue<T, C> {
                 deadline: Deadline::NEVER,
                 in_vain,
             };
-            let (entered, failed) = match self.ring.put_many(&bytes, &lens, wait) {
-                Ok(()) => (lens.len(), refused),
-                Err((entered, why)) => (entered, Some(PutFailure::Ring(why))),
-            };
+            let (entered, failed) = with_scratch(|bytes| {
+                let refused = C::encode_many(&group, bytes, &mut lens).err();
+                match self.ring.put_many(bytes, &lens, wait) {
+                    Ok(()) => (lens.len(), refused.map(PutFailure::Encode)),
+                    Err((entered, why)) => (entered, Some(PutFailure::Ring(why))),
+                }
+            });
             put += entered;
             if let Some(why) = failed {
                 let rest = group.split_off(entered);
@@ -84,7 +71,8 @@ impl<T, C: Codec<T>> Queue<T, C> {
         }
     }
 
-    /// Puts all of these messages; other writers' may come between. *Blocks until* there is
+    /// Puts all of these messages, in groups of up to 256 that are taken from the iterator
+    /// first; other writers' may come between. *Blocks until* there is
     /// room for the last. *Wakes when* a reader takes a message. *If a peer dies*: as
     /// [`Queue::put`]. Killed in the middle, what was put is put.
     ///
@@ -110,21 +98,16 @@ impl<T, C: Codec<T>> Queue<T, C> {
         if self.is_closed_here() {
             return Err(multiproc_ring::GetError::Closed.into());
         }
-        let (mut bytes, mut lens) = (Vec::new(), Vec::new());
         let in_vain = |thorough| self.is_closed_here() || in_vain(thorough);
         let wait = Wait {
             deadline,
             in_vain: &in_vain,
         };
-        self.ring.get_many(most, &mut bytes, &mut lens, wait)?;
-        let mut rest = &bytes[..];
-        lens.iter()
-            .map(|len| {
-                let (message, after) = rest.split_at(*len);
-                rest = after;
-                C::decode(message).map_err(GetFailure::Decode)
-            })
-            .collect()
+        with_scratch(|bytes| {
+            let mut lens = Vec::new();
+            self.ring.get_many(most, bytes, &mut lens, wait)?;
+            C::decode_many(bytes, &lens).map_err(GetFailure::Decode)
+        })
     }
 
     /// Takes what is there, at least one message and at most `most`, in one step: killed
@@ -177,18 +160,6 @@ impl<T, C: Codec<T>> Queue<T, C> {
             Err(other) => Err(other.into()),
         }
     }
-}
-
-/// Codecs may expect an empty buffer.
-fn encode_after<T, C: Codec<T>>(message: &T, bytes: &mut Vec<u8>) -> Result<(), String> {
-    if bytes.is_empty() {
-        return C::encode(message, bytes);
-    }
-    crate::codec::with_scratch(|scratch| {
-        C::encode(message, scratch)?;
-        bytes.extend_from_slice(scratch);
-        Ok(())
-    })
 }
 
 impl<T, C: Codec<T>> Producer<T, C> {

@@ -122,6 +122,8 @@ impl View {
             && self.head <= last
             && self.start <= self.at
             && self.top <= self.reserve
+            && self.top.is_multiple_of(UNIT)
+            && self.top.is_multiple_of(UNIT)
             && self.window <= self.reserve
             && self.at < self.window
     }
@@ -223,6 +225,24 @@ mod tests {
         };
         assert_eq!(view.hot(24, 48), Some(Place::Jump(0)));
         assert_eq!(view.anywhere(24), Place::Here);
+    }
+
+    #[test]
+    fn numbers_that_no_writer_writes_are_not_sound() {
+        assert!(EMPTY.is_sound());
+        for odd in [
+            View { at: 64, ..EMPTY },
+            View { head: 256, ..EMPTY },
+            View { start: 8, ..EMPTY },
+            View { top: 264, ..EMPTY },
+            View { top: 12, ..EMPTY },
+            View {
+                window: 264,
+                ..EMPTY
+            },
+        ] {
+            assert!(!odd.is_sound(), "{odd:?}");
+        }
     }
 
     #[test]

@@ -212,9 +212,7 @@ impl Tasks {
             step!("tasks: about to mark a dead one's claim");
             // Unless it was done in the meantime: then the owner died after that.
             let orphan = with_kind(state, ORPHAN);
-            let _ = slot
-                .state
-                .compare_exchange(state, orphan, Release, Relaxed); // PAIRS task
+            let _ = slot.state.compare_exchange(state, orphan, Release, Relaxed); // PAIRS task
             step!("tasks: marked");
         }
     }

@@ -127,7 +127,10 @@ impl<T: Shareable> Shared<T> {
 impl<T> Shared<T> {
     #[cfg(feature = "shared_memory")]
     pub(crate) fn over(segment: Segment) -> Self {
-        Self { segment, value: PhantomData }
+        Self {
+            segment,
+            value: PhantomData,
+        }
     }
 
     /// The memory below.

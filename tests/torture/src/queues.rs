@@ -133,7 +133,9 @@ impl Road for InBatches {
         for _ in 0..n {
             let len = producer.dice.below(most) as usize;
             let message = producer.next(len);
-            numbers.push(u64::from_le_bytes(message[..8].try_into().expect("8 bytes")));
+            numbers.push(u64::from_le_bytes(
+                message[..8].try_into().expect("8 bytes"),
+            ));
             batch.push(message);
         }
         self.0.put_many(batch).map_err(text)?;

@@ -33,7 +33,9 @@ impl Report {
         report.seconds = begun.elapsed().as_secs_f64();
         let after = Resources::now();
         if after != before && report.hangs == 0 {
-            report.broken.push(format!("left behind: {before:?} at first, then {after:?}"));
+            report
+                .broken
+                .push(format!("left behind: {before:?} at first, then {after:?}"));
         }
         report
     }

@@ -236,7 +236,9 @@ impl<'s, R: Road> Consumer<'s, R> {
         if R::ORDERED && last.replace(number) >= Some(number) {
             storm.disordered.fetch_add(1, SeqCst);
         }
-        if R::EXACT && let Some(who) = self.who {
+        if R::EXACT
+            && let Some(who) = self.who
+        {
             storm.in_hand[who].store(number + 1, SeqCst);
         }
         let before = storm.entry(number).fetch_add(GOT, SeqCst);
@@ -362,7 +364,9 @@ fn round<R: Road>(kills: u64, dice: &mut Dice, report: &mut Report) {
         } else {
             spin(wait);
             if let Some(code) = child.exit_code() {
-                report.broken.push(format!("{child:?} ended by itself: {code}"));
+                report
+                    .broken
+                    .push(format!("{child:?} ended by itself: {code}"));
                 break;
             }
             let _ = child.kill();
@@ -371,12 +375,16 @@ fn round<R: Road>(kills: u64, dice: &mut Dice, report: &mut Report) {
         let since = Instant::now();
         let exit = child.join_timeout(PATIENCE).map(|exit| exit.code());
         if exit.as_ref().ok() != Some(&-9) {
-            report.broken.push(format!("{child:?} did not die by SIGKILL: {exit:?}"));
+            report
+                .broken
+                .push(format!("{child:?} did not die by SIGKILL: {exit:?}"));
             break;
         }
         if !until(|| storm.progress.load(SeqCst) > before) {
             report.hangs += 1;
-            report.broken.push(format!("nobody got anything after {child:?}"));
+            report
+                .broken
+                .push(format!("nobody got anything after {child:?}"));
             break;
         }
         report.max_recovery = report.max_recovery.max(since.elapsed());
@@ -387,7 +395,8 @@ fn round<R: Road>(kills: u64, dice: &mut Dice, report: &mut Report) {
     report.kills += killed;
     if report.hangs > 0 || !report.broken.is_empty() {
         all.iter().for_each(|child| drop(child.kill()));
-        all.iter().for_each(|child| drop(child.join_timeout(PATIENCE)));
+        all.iter()
+            .for_each(|child| drop(child.join_timeout(PATIENCE)));
         return;
     }
     // The producers stop; the consumers are killed with whatever they are at.
@@ -414,11 +423,15 @@ fn round<R: Road>(kills: u64, dice: &mut Dice, report: &mut Report) {
     }
     let empty = storm.road.len();
     if empty != 0 {
-        report.broken.push(format!("len() is {empty} after the rest was had"));
+        report
+            .broken
+            .push(format!("len() is {empty} after the rest was had"));
     }
     let kept = memory().saturating_sub(memory_before);
     if kept > MAY_KEEP {
-        report.broken.push(format!("{kept} bytes more are in use than at first"));
+        report
+            .broken
+            .push(format!("{kept} bytes more are in use than at first"));
     }
     reckon(&storm, consumers_killed, &in_doubt, report);
 }
@@ -440,7 +453,9 @@ fn reckon<R: Road>(
             report.duplicated += got.saturating_sub(1 + if R::EXACT { again } else { 0 });
             missing += u64::from(state & RETURNED != 0 && got == 0);
             if state == 0 && got > 0 {
-                report.broken.push(format!("message {number} was had and never put"));
+                report
+                    .broken
+                    .push(format!("message {number} was had and never put"));
             }
         }
     }
@@ -454,7 +469,10 @@ fn reckon<R: Road>(
     report.delivered_to_dead += missing.min(allowed);
     report.torn += storm.torn.load(SeqCst);
     for (what, counter) in [
-        ("messages of a producer came out of their order", &storm.disordered),
+        (
+            "messages of a producer came out of their order",
+            &storm.disordered,
+        ),
         ("second deliveries said to be the first", &storm.unsaid),
     ] {
         let n = counter.load(SeqCst);
