@@ -123,7 +123,6 @@ impl View {
             && self.start <= self.at
             && self.top <= self.reserve
             && self.top.is_multiple_of(UNIT)
-            && self.top.is_multiple_of(UNIT)
             && self.window <= self.reserve
             && self.at < self.window
     }
