@@ -18,6 +18,7 @@ use std::time::Duration;
 test::main! {
     #[timeout(3600)]
     garbage_in_a_ring_gives_values_or_errors,
+    a_lock_that_nobody_holds_is_had_again,
     #[timeout(600)]
     garbage_in_a_header_is_refused_or_harmless,
 }
@@ -196,4 +197,22 @@ fn garbage_in_a_header_is_refused_or_harmless() {
     }
     println!("{refused} refused");
     assert!(refused > 0);
+}
+
+fn a_lock_that_nobody_holds_is_had_again() {
+    // The id of a thread that cannot exist, as if the kernel had never marked its death. The
+    // lock of the writers is the ring's first word.
+    let nobody = u64::from(u32::MAX >> 2);
+    let ring = ring();
+    for _ in 0..3 {
+        scribble(ring.segment(), 0, nobody);
+        let wait = Wait {
+            deadline: Deadline::after(PATIENCE),
+            ..Wait::NOT
+        };
+        ring.put(b"x", wait).unwrap();
+        scribble(ring.segment(), 0, nobody);
+        assert_eq!(ring.put(b"y", Wait::NOT), Ok(()));
+    }
+    assert_eq!(ring.len(), 6);
 }

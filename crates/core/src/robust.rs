@@ -237,13 +237,14 @@ impl RobustLock {
             step!("lock: about to sleep");
             match wait::sleep(&self.word, marked, deadline) {
                 Slept::Look => {}
-                Slept::SliceOver => {
+                slept => {
+                    // Also for those who never wait for a whole slice.
                     owner_vanished =
                         self.word.load(Relaxed) == marked && !identity::thread_is_there(word & TID);
-                }
-                Slept::TimedOut => {
-                    list::done(self, mine);
-                    return Err(TimedOut);
+                    if slept == Slept::TimedOut && !owner_vanished {
+                        list::done(self, mine);
+                        return Err(TimedOut);
+                    }
                 }
             }
         }
