@@ -56,6 +56,10 @@
 //!   the record is gone with the reader that took it.
 //! * growing: memory was allocated and nobody uses it yet; the next growth allocates the
 //!   same range again.
+//! * giving memory back (a reader that empties a large ring, under both locks): each store
+//!   leaves a ring that works; what was not given back is at the next time.
+//! * with a task in hand (taken with a claim): it is delivered again. States and deaths of
+//!   claims stand in `tasks.rs`.
 //!
 //! # Waking without being asked costs nothing
 //!
