@@ -50,7 +50,7 @@ pub fn operate(ring: &Ring, which: u8, len: usize, buffer: &mut Vec<u8>) {
             let _ = ring.put_many(&vec![9; lens.iter().sum()], &lens, soon);
         }
         5 => {
-            let _ = ring.get_many(len, buffer, &mut Vec::new(), soon);
+            let _ = ring.get_many(len, buffer, &mut Vec::new(), &mut Vec::new(), soon);
         }
         6 => {
             let _ = ring.get_exact(&mut [0; 64][..len % 64], soon);
@@ -72,13 +72,13 @@ pub fn operate(ring: &Ring, which: u8, len: usize, buffer: &mut Vec<u8>) {
                 }
             }
         }
-        9 => match ring.take_task(buffer, soon) {
+        9 => match ring.take_task(buffer, &mut Vec::new(), soon) {
             Ok(task) if len % 3 == 0 => task.give_back(),
             Ok(task) if len % 3 == 1 => task.done(),
             other => drop(other),
         },
         10 => {
-            let _ = ring.get_counted(buffer, soon);
+            let _ = ring.get_counted(buffer, &mut Vec::new(), soon);
         }
         _ => {
             let _ = ring.join(Deadline::NOW);

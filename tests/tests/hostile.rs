@@ -12,6 +12,8 @@ use multiproc_core::deadline::Deadline;
 use multiproc_process::{Exit, ExitValue, Process, StartError, test};
 use multiproc_ring::{GetError, PutError, Ring, Settings, Wait};
 use multiproc_segment::{Segment, Shared};
+use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -91,7 +93,7 @@ fn vandal(ring: &Ring, seed: u64) {
 /// Uses the ring in every way, never waiting for long; whatever comes is right.
 fn user(ring: &Ring, seed: u64) {
     let mut dice = Dice::new(seed);
-    let mut buffer = Vec::new();
+    let (mut buffer, mut fds) = (Vec::new(), Vec::new());
     for _ in 0..60 {
         let wait = Wait {
             deadline: match dice.below(8) {
@@ -101,7 +103,7 @@ fn user(ring: &Ring, seed: u64) {
             ..Wait::NOT
         };
         let len = dice.below(2000) as usize;
-        match dice.below(11) {
+        match dice.below(13) {
             0..3 => match ring.put(&vec![1; len], wait) {
                 Ok(()) | Err(PutError::Full | PutError::Closed | PutError::Corrupted) => {}
                 Err(PutError::NoMemory { .. } | PutError::TooLarge { .. }) => {}
@@ -116,21 +118,29 @@ fn user(ring: &Ring, seed: u64) {
                 let _ = ring.put_many(&vec![2; 3 * len], &[len, len, len], wait);
             }
             6 => {
-                let _ = ring.get_many(len, &mut buffer, &mut Vec::new(), wait);
+                let _ = ring.get_many(len, &mut buffer, &mut Vec::new(), &mut fds, wait);
             }
-            7 => match ring.take_task(&mut buffer, wait) {
+            7 => match ring.take_task(&mut buffer, &mut fds, wait) {
                 Ok(task) if len.is_multiple_of(2) => task.done(),
                 Ok(task) => task.give_back(),
                 Err(_) => {}
             },
             8 => {
-                let _ = ring.get_counted(&mut buffer, wait);
+                let _ = ring.get_counted(&mut buffer, &mut fds, wait);
             }
             9 => {
                 if let Ok(mut room) = ring.reserve(len, wait) {
                     room.bytes_mut().fill(3);
                     room.commit();
                 }
+            }
+            10 => {
+                let null: OwnedFd = File::open("/dev/null").unwrap().into();
+                let _ = ring.put_carrying(&vec![4; len], &[null], wait);
+            }
+            11 => {
+                let _ = ring.get_carried(&mut buffer, &mut fds, wait);
+                let _ = (ring.arm_data(), ring.arm_room(ring.head_seen()));
             }
             _ => {
                 let _ = (ring.len(), ring.unfinished(), ring.orphans());
@@ -139,6 +149,7 @@ fn user(ring: &Ring, seed: u64) {
             }
         }
         buffer.clear();
+        fds.clear();
     }
 }
 

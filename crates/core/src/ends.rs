@@ -35,6 +35,9 @@
 //! Handing over: the owner is the parent (dead: closed) or the child. Holding: closed, as
 //! soon as somebody looks.
 //!
+//! In a message (see [`Ticket`]): owned by the sender until the receiver has taken it over; a
+//! sender that dies before has closed it.
+//!
 //! A peer may write anything here: an owner is a number that is alive or not; lengths are
 //! the type's own.
 
@@ -204,7 +207,9 @@ impl Ends {
                 None => {}
                 Some(_) if owner == dead => {}
                 Some(id) if id.is_alive() => return Some(Holders::Alive),
-                Some(_) => dead = owner,
+                // It may have been handed over before its holder died.
+                Some(_) if Identity::from_bits(slot.owner.load(Acquire)) != owner => return None,
+                Some(_) => dead = owner, // PAIRS slot-owned
             }
         }
         if self.registrations.load(Acquire) != before {
@@ -254,6 +259,18 @@ impl fmt::Debug for Ends {
 const CLOSED: u32 = u32::MAX;
 /// In place of a slot's index: none was free yet; the next use tries again.
 const LATER: u32 = u32::MAX - 1;
+
+/// An end on its way in a message: a slot of its own, owned by the sender until it
+/// [arrives](End::arrive).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ticket {
+    /// The slot.
+    pub index: u32,
+    /// Its generation.
+    pub generation: u64,
+    /// The sender.
+    pub owner: u64,
+}
 
 /// One handle's memory of its slot. The owner of the handle calls [`End::check`] before
 /// each use and [`End::close`] on drop.
@@ -336,6 +353,57 @@ impl End {
         // Where no slot is free, the first use tries again.
         let _ = end.check(ends);
         end
+    }
+
+    /// A slot for a second end like this one that travels in a message.
+    ///
+    /// # Errors
+    ///
+    /// [`EndError`].
+    pub fn travel(&self, ends: &Ends) -> Result<Ticket, EndError> {
+        self.check(ends)?;
+        let end = Self::later();
+        end.check(ends)?;
+        step!("ends: travels");
+        Ok(Ticket {
+            index: end.index.load(Relaxed),
+            generation: end.generation.load(Relaxed),
+            owner: Identity::me().to_bits(),
+        })
+    }
+
+    /// Takes over the end that came in a message.
+    ///
+    /// # Errors
+    ///
+    /// [`EndError::Closed`]: the sender died first, or somebody took it already.
+    pub fn arrive(ends: &Ends, ticket: Ticket) -> Result<Self, EndError> {
+        let slot = ends.slots.get(ticket.index as usize);
+        let slot = slot.ok_or(EndError::Closed)?;
+        let me = Identity::me();
+        let sender = Identity::from_bits(ticket.owner).ok_or(EndError::Closed)?;
+        if slot.generation.load(Acquire) != ticket.generation || !sender.is_alive() {
+            return Err(EndError::Closed); // PAIRS slot-given-up
+        }
+        step!("ends: about to arrive");
+        // A dead sender's slot may have been given to somebody else in between: then the
+        // owner is another one. PAIRS slot-owned.
+        slot.owner
+            .compare_exchange(ticket.owner, me.to_bits(), AcqRel, Relaxed)
+            .map_err(|_| EndError::Closed)?;
+        step!("ends: arrived");
+        let end = Self::closed();
+        end.index.store(ticket.index, Relaxed);
+        end.generation.store(ticket.generation, Relaxed);
+        end.valid_in.store(fork::generation(), Relaxed);
+        Ok(end)
+    }
+
+    /// Closes the end of a message that was not sent.
+    pub fn stay(ends: &Ends, ticket: Ticket) {
+        if let Ok(end) = Self::arrive(ends, ticket) {
+            end.close(ends);
+        }
     }
 
     /// Gives the slot up, or hands it to the child in hand-over mode. True if a slot was

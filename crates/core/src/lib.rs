@@ -27,6 +27,7 @@
 //! | [`places`] | a table of who holds a permit, or waits for its turn |
 //! | [`ends`] | registration: who holds an end of a queue or pipe |
 //! | [`handover`] | ends that move into a child |
+//! | [`courier`] | the socket beside a ring: descriptors that travel, bells for `poll` |
 //! | [`fork`] | what a child must forget; what a thread holds |
 //! | [`deadline`], [`fd`] | absolute monotonic deadlines; waiting for a descriptor |
 //! | [`prim`] | the loom seam |
@@ -44,6 +45,8 @@
 //!
 //! Each atomic access that orders memory carries a label `PAIRS name`; grep finds both ends.
 
+#[cfg(not(loom))]
+pub mod courier;
 pub mod deadline;
 #[cfg(not(loom))]
 pub mod ends;

@@ -31,7 +31,7 @@
 //!    `Serialize` that itself puts something) makes a parcel of its own.
 //! 2. A descriptor is in exactly one place: the parcel, or the handle that took it. What
 //!    nobody took is closed.
-//! 3. A parcel that is dropped instead of [sent](Parcel::into_descriptors) runs what was
+//! 3. A parcel that is dropped instead of [sent](Parcel::sent) runs what was
 //!    promised with [`on_return`].
 //!
 //! If a process dies here, its descriptors are closed by the kernel; nothing is shared yet.
@@ -101,7 +101,9 @@ impl Restore {
     #[inline]
     fn clear(mut self) -> Desk {
         match self.0.take() {
-            Some(before) => DESK.try_with(|cell| cell.replace(before)).unwrap_or_default(),
+            Some(before) => DESK
+                .try_with(|cell| cell.replace(before))
+                .unwrap_or_default(),
             None => Desk::Closed,
         }
     }
@@ -210,7 +212,12 @@ impl Parcel {
         self.0.as_ref().map_or(&[], |c| &c.descriptors)
     }
 
-    /// The message was sent: nothing is undone, and these are given up.
+    /// The message was sent: nothing is undone.
+    pub fn sent(mut self) {
+        self.0 = None;
+    }
+
+    /// The message is sent with these: nothing is undone.
     pub fn into_descriptors(mut self) -> Vec<OwnedFd> {
         self.0.take().map_or_else(Vec::new, |c| c.descriptors)
     }
@@ -231,6 +238,24 @@ impl fmt::Debug for Parcel {
             .field("descriptors", &self.descriptors())
             .finish_non_exhaustive()
     }
+}
+
+thread_local! {
+    static REASON: Cell<Option<String>> = const { Cell::new(None) };
+}
+
+/// An error of a serializer (deserializer) from a reason why a handle cannot travel. Formats
+/// that keep no text lose it: [`take_reason`] has it.
+pub fn refuse<E>(reason: impl fmt::Display, custom: impl FnOnce(&str) -> E) -> E {
+    let reason = reason.to_string();
+    let error = custom(&reason);
+    let _ = REASON.try_with(|cell| cell.set(Some(reason)));
+    error
+}
+
+/// Why a handle was last [refused](refuse) on this thread.
+pub fn take_reason() -> Option<String> {
+    REASON.try_with(Cell::take).unwrap_or_default()
 }
 
 /// A file, socket, pipe, … as part of a message: anything that is a descriptor and can be
@@ -267,7 +292,8 @@ pub mod descriptor {
     ///
     /// [`EncloseError`], as the serializer's.
     pub fn serialize<T: AsFd, S: Serializer>(fd: &T, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_u32(enclose(fd).map_err(ser::Error::custom)?)
+        let index = enclose(fd).map_err(|e| refuse(e, |why| ser::Error::custom(why)))?;
+        serializer.serialize_u32(index)
     }
 
     /// Reads an index and takes the descriptor.
@@ -279,7 +305,9 @@ pub mod descriptor {
         deserializer: D,
     ) -> Result<T, D::Error> {
         let index = u32::deserialize(deserializer)?;
-        take(index).map(T::from).map_err(de::Error::custom)
+        take(index)
+            .map(T::from)
+            .map_err(|e| refuse(e, |why| de::Error::custom(why)))
     }
 }
 

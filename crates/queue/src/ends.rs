@@ -62,6 +62,18 @@ impl<T, C> Producer<T, C> {
         })
     }
 
+    pub(crate) fn arrived(queue: Queue<T, C>, end: End) -> Self {
+        Self {
+            queue,
+            end,
+            looked: LookAround::new(),
+        }
+    }
+
+    pub(crate) fn end(&self) -> &End {
+        &self.end
+    }
+
     pub(crate) fn in_vain(&self, thorough: bool) -> bool {
         gone(self.queue.ring.readers(), thorough)
     }
@@ -165,6 +177,14 @@ impl<T, C> Consumer<T, C> {
     pub(crate) fn register(queue: Queue<T, C>) -> Result<Self, RegisterError> {
         let end = queue.ring.readers().register()?;
         Ok(Self { queue, end })
+    }
+
+    pub(crate) fn arrived(queue: Queue<T, C>, end: End) -> Self {
+        Self { queue, end }
+    }
+
+    pub(crate) fn end(&self) -> &End {
+        &self.end
     }
 
     pub(crate) fn in_vain(&self, thorough: bool) -> bool {

@@ -44,7 +44,8 @@ macro_rules! put_errors {
             /// consumer has closed or died.
             #[error("the queue is closed")]
             Closed(T),
-            /// The message could not be encoded.
+            /// The message could not be encoded, or handles in it cannot travel through this
+            /// queue.
             #[error("the message could not be encoded: {why}")]
             Encode {
                 /// The message.
@@ -112,6 +113,9 @@ macro_rules! put_errors {
                     PutFailure::Ring(RingPutError::NoMemory { bytes }) => {
                         Self::NoMemory { message, bytes }
                     }
+                    PutFailure::Ring(RingPutError::Carry(why)) => {
+                        Self::Encode { message, why: why.to_string() }
+                    }
                     PutFailure::Ring(RingPutError::Corrupted) => Self::Corrupted(message),
                     PutFailure::Ring(_) => Self::Closed(message),
                 }
@@ -164,6 +168,10 @@ macro_rules! get_errors {
             /// As many tasks are in work as can be kept track of. Nothing was consumed.
             #[error("too many tasks are in work at this moment")]
             TooManyTasks,
+            /// The message has descriptors, and this process can have no more. Nothing was
+            /// consumed.
+            #[error("no descriptors left for those that came with the message")]
+            NoDescriptors,
             /// The system has no memory to keep the task. Nothing was consumed.
             #[error("no memory for {bytes} more bytes")]
             NoMemory {
@@ -181,6 +189,7 @@ macro_rules! get_errors {
                     GetFailure::Decode(why) => Self::Decode(why),
                     GetFailure::Ring(RingGetError::Corrupted) => Self::Corrupted,
                     GetFailure::Ring(RingGetError::TooManyTasks) => Self::TooManyTasks,
+                    GetFailure::Ring(RingGetError::NoDescriptors) => Self::NoDescriptors,
                     GetFailure::Ring(RingGetError::NoMemory { bytes }) => Self::NoMemory { bytes },
                     $(GetFailure::Ring(RingGetError::Empty) => Self::$extra,)*
                     GetFailure::Ring(_) => Self::Closed,

@@ -4,6 +4,7 @@ use crate::error::{
 };
 use crate::queue::Queue;
 use multiproc_core::deadline::Deadline;
+use multiproc_parcel as parcel;
 use multiproc_ring::{GetError as RingGetError, Ring, Task as RingTask, TasksLost, Wait};
 use serde::{Serialize, de::DeserializeOwned};
 use std::fmt;
@@ -43,6 +44,9 @@ pub struct JoinableQueue<T, C = Serde> {
 
 /// A message taken as a task: reported done when it is dropped, delivered again if this
 /// process dies before.
+///
+/// Handles and descriptors in a message come with its first delivery only: one that has some and
+/// is delivered again is `Decode`.
 ///
 /// A task whose holder panics is done, too, unless the queue says otherwise
 /// ([`JoinableQueue::redeliver_on_panic`]).
@@ -188,6 +192,10 @@ impl<T, C> JoinableQueue<T, C> {
         self
     }
 
+    pub(crate) fn redelivers_on_panic(&self) -> bool {
+        self.redeliver_on_panic
+    }
+
     /// Messages queued, as [`Queue::len`], with tasks that wait to be delivered again.
     #[doc(alias = "qsize")]
     pub fn len(&self) -> usize {
@@ -310,8 +318,9 @@ impl<T, C: Codec<T>> JoinableQueue<T, C> {
             in_vain: &in_vain,
         };
         with_scratch(|scratch| {
-            self.ring().get_counted(scratch, wait)?;
-            C::decode(scratch).map_err(GetFailure::Decode)
+            let mut fds = Vec::new();
+            self.ring().get_counted(scratch, &mut fds, wait)?;
+            parcel::unpack(fds, || C::decode(scratch)).map_err(GetFailure::Decode)
         })
     }
 
@@ -323,8 +332,9 @@ impl<T, C: Codec<T>> JoinableQueue<T, C> {
             in_vain: &in_vain,
         };
         with_scratch(|scratch| {
-            let claim = self.ring().take_task(scratch, wait)?;
-            match C::decode(scratch) {
+            let mut fds = Vec::new();
+            let claim = self.ring().take_task(scratch, &mut fds, wait)?;
+            match parcel::unpack(fds, || C::decode(scratch)) {
                 Ok(message) => Ok(Task {
                     message,
                     claim: Some(claim),

@@ -53,7 +53,6 @@
 //! invariants.
 #![forbid(unsafe_code)]
 
-pub mod codec;
 mod ends;
 mod error;
 mod joinable;
@@ -62,6 +61,7 @@ mod many;
 mod options;
 mod queue;
 mod simple;
+mod travel;
 
 pub use ends::{Consumer, Iter, Producer};
 pub use error::{
@@ -69,8 +69,9 @@ pub use error::{
     PutTimeoutError, RegisterError, TryGetError, TryPutError, UnlinkError,
 };
 pub use joinable::{JoinError, JoinTimeoutError, JoinableQueue, Task, TaskDoneError};
-pub use loan::{GetLoan, NotThatSlice, PutLoan};
 pub use many::PutManyError;
+pub use multiproc_message::codec;
+pub use multiproc_message::loan::{NotThatSlice, ReadLoan, WriteLoan};
 pub use options::QueueOptions;
 pub use queue::Queue;
 pub use simple::SimpleQueue;

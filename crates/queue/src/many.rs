@@ -5,6 +5,7 @@ use crate::ends::{Consumer, Producer};
 use crate::error::{GetError, GetTimeoutError, PutError, TryGetError};
 use crate::queue::Queue;
 use multiproc_core::deadline::Deadline;
+use multiproc_parcel as parcel;
 use multiproc_ring::Wait;
 use std::fmt;
 use thiserror::Error;
@@ -53,7 +54,13 @@ impl<T, C: Codec<T>> Queue<T, C> {
                 in_vain,
             };
             let (entered, failed) = with_scratch(|bytes| {
-                let refused = C::encode_many(&group, bytes, &mut lens).err();
+                let (refused, parcel) =
+                    parcel::pack(|| C::encode_many(&group, bytes, &mut lens).err());
+                if !parcel.is_empty() {
+                    // Descriptors travel with their own message.
+                    drop(parcel);
+                    return self.put_singly(&group, wait);
+                }
                 match self.ring.put_many(bytes, &lens, wait) {
                     Ok(()) => (lens.len(), refused.map(PutFailure::Encode)),
                     Err((entered, why)) => (entered, Some(PutFailure::Ring(why))),
@@ -69,6 +76,15 @@ impl<T, C: Codec<T>> Queue<T, C> {
                 });
             }
         }
+    }
+
+    fn put_singly(&self, group: &[T], wait: Wait<'_>) -> (usize, Option<PutFailure>) {
+        for (entered, message) in group.iter().enumerate() {
+            if let Err(why) = C::put(&self.ring, message, wait) {
+                return (entered, Some(why));
+            }
+        }
+        (group.len(), None)
     }
 
     /// Puts all of these messages, in groups of up to 256 that are taken from the iterator
@@ -104,9 +120,9 @@ impl<T, C: Codec<T>> Queue<T, C> {
             in_vain: &in_vain,
         };
         with_scratch(|bytes| {
-            let mut lens = Vec::new();
-            self.ring.get_many(most, bytes, &mut lens, wait)?;
-            C::decode_many(bytes, &lens).map_err(GetFailure::Decode)
+            let (mut lens, mut fds) = (Vec::new(), Vec::new());
+            self.ring.get_many(most, bytes, &mut lens, &mut fds, wait)?;
+            parcel::unpack(fds, || C::decode_many(bytes, &lens)).map_err(GetFailure::Decode)
         })
     }
 

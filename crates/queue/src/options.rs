@@ -93,6 +93,13 @@ impl<T, C> QueueOptions<T, C> {
         self
     }
 
+    /// Without a *courier*: saves a descriptor per queue; handles and descriptors in messages are
+    /// then refused, and the queue cannot be polled.
+    pub fn without_courier(mut self) -> Self {
+        self.settings.courier = false;
+        self
+    }
+
     /// What to call the message type in a named queue, in place of its name and size.
     pub fn type_tag(mut self, tag: impl Into<String>) -> Self {
         self.tag = Some(tag.into());
@@ -100,19 +107,22 @@ impl<T, C> QueueOptions<T, C> {
     }
 }
 
+/// What a queue's segment says of its messages: what the user called them, or their type.
+pub(crate) fn tag_of<T, C: Codec<T>>(user: Option<&str>) -> String {
+    match user {
+        Some(tag) => format!("Queue<{tag}>"),
+        None => format!(
+            "Queue<{}> ({}, {} bytes)",
+            type_tag::<T>(),
+            C::NAME,
+            size_of::<T>()
+        ),
+    }
+}
+
 impl<T, C: Codec<T>> QueueOptions<T, C> {
     fn tag(&self) -> String {
-        match &self.tag {
-            Some(tag) => format!("Queue<{tag}>"),
-            None => {
-                format!(
-                    "Queue<{}> ({}, {} bytes)",
-                    type_tag::<T>(),
-                    C::NAME,
-                    size_of::<T>()
-                )
-            }
-        }
+        tag_of::<T, C>(self.tag.as_deref())
     }
 
     fn settings(&self) -> Result<Settings, CreateError> {

@@ -40,6 +40,14 @@ impl<T, C: Codec<T>> SimpleQueue<T, C> {
 }
 
 impl<T, C> SimpleQueue<T, C> {
+    pub(crate) fn over(queue: Queue<T, C>) -> Self {
+        Self(queue)
+    }
+
+    pub(crate) fn queue(&self) -> &Queue<T, C> {
+        &self.0
+    }
+
     /// Nothing queued?
     ///
     /// # Errors

@@ -17,7 +17,9 @@ test::main! {
 
 fn a_thousand_queues_live_on_1024_descriptors() -> Outcome {
     limit(libc::RLIMIT_NOFILE, 1_024);
-    let queues: Result<Vec<_>, _> = (0..1_000).map(|_| Queue::<u64>::bounded(10)).collect();
+    // One descriptor each; a courier is a second one.
+    let lone = Queue::<u64>::options().capacity(10).without_courier();
+    let queues: Result<Vec<_>, _> = (0..1_000).map(|_| lone.build()).collect();
     let mut queues = queues?;
     let child = Process::start(|| {
         for (n, queue) in queues.iter().enumerate() {
@@ -30,7 +32,7 @@ fn a_thousand_queues_live_on_1024_descriptors() -> Outcome {
     }
     // Beyond the limit, a sentence that says what is missing, and nothing half-made.
     let refused = loop {
-        match Queue::<u64>::bounded(10) {
+        match lone.build() {
             Ok(queue) => queues.push(queue),
             Err(refused) => break refused,
         }
@@ -39,7 +41,11 @@ fn a_thousand_queues_live_on_1024_descriptors() -> Outcome {
     assert!(refused.to_string().contains("descriptor"), "{refused}");
     println!("{} queues, then: {refused}", queues.len());
     queues.pop();
-    queues.push(Queue::bounded(10)?);
+    queues.push(lone.build()?);
+    queues.clear();
+    // With couriers, half as many.
+    let queues: Result<Vec<_>, _> = (0..500).map(|_| Queue::<u64>::bounded(10)).collect();
+    assert_eq!(queues?.len(), 500);
     Ok(())
 }
 

@@ -3,7 +3,9 @@
 use crate::error::PutError;
 use crate::flow::Memory;
 use crate::tasks::Tasks;
+use multiproc_core::courier::Courier;
 use multiproc_segment::{AllocateError, Segment};
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 /// The bytes behind a ring: `reserve` of them from `base`, in `segment`.
@@ -14,6 +16,8 @@ pub(crate) struct Area {
     /// Where `base` lies in the segment's body.
     pub(crate) offset: usize,
     pub(crate) reserve: usize,
+    /// What carries descriptors and bells, if there is one.
+    pub(crate) courier: Option<Arc<Courier>>,
     /// The ring's claims, in the segment's body.
     pub(crate) tasks: *const Tasks,
 }
@@ -62,6 +66,26 @@ impl Memory for &Area {
     fn reader_died(&self, released: u32) {
         // SAFETY: in the segment, which is kept alive beside it; all atomics.
         unsafe { &*self.tasks }.reader_died(released);
+    }
+
+    fn delivered(&self, tag: u64) {
+        if let Some(courier) = &self.courier {
+            courier.remove(tag);
+        }
+    }
+
+    fn ring_watchers(&self) {
+        if let Some(courier) = &self.courier {
+            courier.ring();
+        }
+    }
+
+    fn tidy(&self, all: bool) {
+        match &self.courier {
+            Some(courier) if all => courier.clear(),
+            Some(courier) => courier.quieten(),
+            None => {}
+        }
     }
 
     fn punch(&self, from: usize, to: usize) {

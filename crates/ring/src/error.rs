@@ -1,4 +1,9 @@
+#[cfg(not(loom))]
+use multiproc_core::courier::MOST_DESCRIPTORS;
 use thiserror::Error;
+
+#[cfg(loom)]
+const MOST_DESCRIPTORS: usize = 253;
 
 /// Why a record was not put. Nothing of it is visible to anybody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -24,9 +29,33 @@ pub enum PutError {
         /// Bytes that were to be allocated.
         bytes: usize,
     },
+    /// The record's descriptors cannot go with it.
+    #[error("{0}")]
+    Carry(CarryError),
     /// Somebody wrote garbage into the shared memory.
     #[error("the ring's shared memory is corrupted")]
     Corrupted,
+}
+
+/// Why descriptors do not travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum CarryError {
+    /// The ring was made without a courier, or opened by name: nothing here can carry
+    /// descriptors.
+    #[error(
+        "handles and descriptors cannot travel through an object that was opened by name or made without a courier"
+    )]
+    NoCourier,
+    /// More than the kernel sends at once.
+    #[error("a message carries at most {MOST_DESCRIPTORS} descriptors, not {0}")]
+    TooMany(usize),
+    /// The user's limit of descriptors that are on their way is reached (`RLIMIT_NOFILE`).
+    #[error("too many descriptors are on their way at this moment")]
+    TooManyOnTheirWay,
+    /// The kernel refused; an error number.
+    #[error("the descriptors cannot be sent: {}", std::io::Error::from_raw_os_error(*.0))]
+    Refused(i32),
 }
 
 /// Why no record was had. None was consumed.
@@ -45,6 +74,9 @@ pub enum GetError {
         /// Bytes that were to be allocated.
         bytes: usize,
     },
+    /// The record has descriptors, and this process can have no more. Nothing was consumed.
+    #[error("no descriptors left for those that came with the record")]
+    NoDescriptors,
     /// Nothing, and nobody will write any more.
     #[error("the ring is empty and closed")]
     Closed,

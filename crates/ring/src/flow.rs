@@ -1,5 +1,6 @@
 //! The protocol, over any [`Memory`], so that loom can run it. Here what both sides use: the
-//! lock, the wait of a leader. [`put`], [`get`] and [`count`] hold the rest.
+//! lock, the wait of a leader. [`put`], [`get`], [`count`] and [`mod@watch`] hold
+//! the rest.
 //!
 //! Ordering pairs here: `record` (COMMIT and who reads a header), `room` (RELEASE and who
 //! reuses the memory), `finished` (the last task done and who joins), `waiting` (a
@@ -8,6 +9,7 @@
 mod count;
 mod get;
 mod put;
+mod watch;
 
 use crate::error::{GetError, PutError};
 use crate::place::{Place, View};
@@ -57,6 +59,16 @@ pub trait Memory {
     /// A reader died holding the get lock, which we hold now; so many records are released
     /// (modulo 2^32).
     fn reader_died(&self, _released: u32) {}
+
+    /// The record whose descriptors have this tag was given up.
+    fn delivered(&self, _tag: u64) {}
+
+    /// Rings for those who wait with `poll`.
+    fn ring_watchers(&self) {}
+
+    /// Drops what lies with the courier though no record is there: all of it, or only the
+    /// bells.
+    fn tidy(&self, _all: bool) {}
 
     /// Bytes in all, allocated or not; never from shared memory.
     fn reserve(&self) -> usize;
@@ -117,8 +129,41 @@ pub struct Reserved<'a, M> {
 pub struct Claimed<'a, M> {
     flow: Flow<'a, M>,
     guard: RobustGuard<'a>,
-    position: Position,
-    len: usize,
+    found: Found,
+}
+
+/// A committed record, checked against the reserve.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Found {
+    pub(crate) position: Position,
+    /// Bytes, those of the tag included.
+    whole: usize,
+    pub(crate) carries: bool,
+}
+
+impl Found {
+    /// Offset of the record's own bytes.
+    #[inline(always)]
+    pub(crate) fn at(self) -> usize {
+        self.position.at + UNIT + self.before()
+    }
+
+    /// The record's own bytes.
+    #[inline(always)]
+    pub(crate) fn len(self) -> usize {
+        self.whole - self.before()
+    }
+
+    /// Bytes of the tag, which stands first.
+    #[inline(always)]
+    fn before(self) -> usize {
+        if self.carries { UNIT } else { 0 }
+    }
+
+    #[inline(always)]
+    fn after(self) -> Position {
+        self.position.after_record(self.whole)
+    }
 }
 
 /// Why a side's lock was not had.

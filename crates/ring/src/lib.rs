@@ -24,7 +24,7 @@
 //! data    0        head                     frontier      window         reserve
 //!         [ free   ][ rec ][ rec ][ rec ][ 0 ][ free       ][ not allocated ]
 //!
-//! record  header u64 = COMMIT | JUMP | seq 30 bits | length 32 bits, then the bytes,
+//! record  header u64 = COMMIT | JUMP | CARRIES | seq 29 bits | length 32 bits, then the bytes,
 //!         padded to 8. With JUMP the low half is the offset (in 8-byte units) at which
 //!         the chain goes on.
 //! ```
@@ -61,6 +61,15 @@
 //! * with a task in hand (taken with a claim): it is delivered again. States and deaths of
 //!   claims stand in `tasks.rs`.
 //!
+//! # Descriptors and `poll`
+//!
+//! Beside the memory there may be a *courier* ([`multiproc_core::courier`]): a socket in which
+//! the descriptors of a record wait until it is read, and that becomes readable when something
+//! comes, for those who wait with `poll`. A record with descriptors says so in its header
+//! (CARRIES) and begins with their tag; they are deposited before COMMIT and removed after
+//! RELEASE. What happens to them when somebody dies stands with the courier, the bells with
+//! `flow/watch.rs`.
+//!
 //! # Waking without being asked costs nothing
 //!
 //! A reader that wants to sleep marks the *put* lock ([`ask_for_bell`]): the next writer's
@@ -89,7 +98,7 @@ mod state;
 #[cfg(not(loom))]
 mod tasks;
 
-pub use error::{GetError, PutError};
+pub use error::{CarryError, GetError, PutError};
 #[cfg(loom)]
 pub use flow::{Claimed, Flow, Memory, Reserved, Wait};
 #[cfg(not(loom))]

@@ -4,8 +4,12 @@
 pub(crate) const UNIT: usize = 8;
 const COMMIT: u64 = 1 << 63;
 const JUMP: u64 = 1 << 62;
-const SEQ_BITS: u32 = 30;
+/// The record has descriptors, too; its bytes begin with their tag.
+const CARRIES: u64 = 1 << 61;
+const SEQ_BITS: u32 = 29;
 const SEQ_MASK: u64 = (1 << SEQ_BITS) - 1;
+const AT_BITS: u32 = 30;
+const AT_MASK: u64 = (1 << AT_BITS) - 1;
 
 /// The most bytes that offsets reach: 2^30 units.
 #[cfg(not(loom))]
@@ -15,7 +19,7 @@ pub(crate) const MOST_RESERVE: usize = UNIT << 30;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Header {
     /// A record of so many bytes.
-    Record { seq: u32, len: usize },
+    Record { seq: u32, len: usize, carries: bool },
     /// The chain goes on at this offset (in bytes).
     Jump { target: usize },
     /// Not something that a writer writes.
@@ -24,6 +28,11 @@ pub(crate) enum Header {
 
 pub(crate) fn record(seq: u32, len: usize) -> u64 {
     COMMIT | (u64::from(seq) & SEQ_MASK) << 32 | len as u64
+}
+
+/// The same of a record that has descriptors.
+pub(crate) fn carrying(record: u64) -> u64 {
+    record | CARRIES
 }
 
 pub(crate) fn jump(target: usize) -> u64 {
@@ -38,18 +47,21 @@ impl Header {
             (true, false) => Self::Record {
                 seq: (word >> 32 & SEQ_MASK) as u32,
                 len: low,
+                carries: word & CARRIES != 0,
             },
-            (true, true) if word >> 32 & SEQ_MASK == 0 => Self::Jump { target: low * UNIT },
+            (true, true) if word & (CARRIES | SEQ_MASK << 32) == 0 => {
+                Self::Jump { target: low * UNIT }
+            }
             _ => Self::Garbage,
         }
     }
 }
 
-/// Sequence number and length, if the header is a record's.
+/// Sequence number and length, if the header is that of a record without descriptors.
 #[inline(always)]
 pub(crate) fn plain_record(word: u64) -> Option<(u32, usize)> {
     let (seq, len) = ((word >> 32 & SEQ_MASK) as u32, word as u32 as usize);
-    (word & (COMMIT | JUMP) == COMMIT).then_some((seq, len))
+    (word & (COMMIT | JUMP | CARRIES) == COMMIT).then_some((seq, len))
 }
 
 #[inline(always)]
@@ -76,8 +88,8 @@ impl Position {
     #[inline]
     pub(crate) fn read(bits: u64) -> Self {
         Self {
-            at: ((bits & SEQ_MASK) as usize) * UNIT,
-            run: (bits >> SEQ_BITS & 3) as u32,
+            at: ((bits & AT_MASK) as usize) * UNIT,
+            run: (bits >> AT_BITS & 3) as u32,
             items: (bits >> 32) as u32,
         }
     }
@@ -85,8 +97,8 @@ impl Position {
     #[inline]
     pub(crate) fn bits(self) -> u64 {
         u64::from(self.items) << 32
-            | u64::from(self.run & 3) << SEQ_BITS
-            | (self.at / UNIT) as u64 & SEQ_MASK
+            | u64::from(self.run & 3) << AT_BITS
+            | (self.at / UNIT) as u64 & AT_MASK
     }
 
     /// Past a record of `len` bytes.
@@ -115,7 +127,22 @@ mod tests {
     #[test]
     fn headers_and_positions_come_back() {
         for len in [0, 1, 7, 8, 9, u32::MAX as usize] {
-            assert_eq!(Header::read(record(7, len)), Header::Record { seq: 7, len });
+            let carries = false;
+            let plain = Header::Record {
+                seq: 7,
+                len,
+                carries,
+            };
+            assert_eq!(Header::read(record(7, len)), plain);
+            let carries = true;
+            let with = Header::Record {
+                seq: 7,
+                len,
+                carries,
+            };
+            assert_eq!(Header::read(carrying(record(7, len))), with);
+            assert_eq!(plain_record(record(7, len)), Some((7, len)));
+            assert_eq!(plain_record(carrying(record(7, len))), None);
         }
         assert_eq!(Header::read(jump(4096)), Header::Jump { target: 4096 });
         assert_eq!(Header::read(1), Header::Garbage);

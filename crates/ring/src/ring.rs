@@ -1,13 +1,17 @@
 use crate::area::Area;
-use crate::error::{GetError, PutError};
+use crate::error::{CarryError, GetError, PutError};
 use crate::flow::{Claimed, Flow, Reserved};
 use crate::record::{MOST_RESERVE, UNIT};
 use crate::state::State;
 use crate::tasks::{Tasks, TasksLost};
+use multiproc_core::courier::{Courier, MOST_DESCRIPTORS, Withdrawal};
 use multiproc_core::deadline::Deadline;
 use multiproc_core::ends::Ends;
 use multiproc_segment::{CreateError, Kind, OpenError, Segment, Shareable};
 use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 pub use crate::flow::Wait;
@@ -38,6 +42,47 @@ pub struct Settings {
     pub mode: u32,
     /// Deliveries of a task after which it becomes a dead letter; 0: never.
     pub max_deliveries: u32,
+    /// With a courier, a socket that carries descriptors and rings for `poll`? It costs one
+    /// descriptor.
+    pub courier: bool,
+}
+
+/// What lies in a ring's segment; both sides of an opening must agree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Shape {
+    rings: usize,
+    /// Is there memory for the bytes of tasks?
+    tasks: bool,
+}
+
+impl Shape {
+    const QUEUE: Self = Self {
+        rings: 1,
+        tasks: true,
+    };
+
+    fn pipe(rings: usize) -> Self {
+        Self {
+            rings,
+            tasks: false,
+        }
+    }
+
+    /// Bytes of the body that `reserve` for each area of bytes takes.
+    fn body(self, reserve: usize) -> usize {
+        self.rings * (DATA_AT + self.areas() * reserve)
+    }
+
+    fn areas(self) -> usize {
+        if self.tasks { 2 } else { 1 }
+    }
+
+    /// The reserve of each area in a body of this size; `None`: no such size.
+    fn reserve(self, body: usize) -> Option<usize> {
+        let reserve = (body / self.rings).checked_sub(DATA_AT)? / self.areas();
+        let sound = (4096..=MOST_RESERVE).contains(&reserve) && reserve.is_multiple_of(4096);
+        (sound && self.body(reserve) == body).then_some(reserve)
+    }
 }
 
 impl Default for Settings {
@@ -48,8 +93,26 @@ impl Default for Settings {
             reserve: 4 << 30,
             mode: 0o600,
             max_deliveries: 0,
+            courier: true,
         }
     }
+}
+
+fn new_courier() -> Result<Arc<Courier>, CreateError> {
+    Courier::new()
+        .map(Arc::new)
+        .map_err(|e| match e.raw_os_error() {
+            Some(libc::EMFILE | libc::ENFILE) => CreateError::NoDescriptors,
+            _ => CreateError::Io(e),
+        })
+}
+
+fn one(rings: Vec<Ring>) -> Ring {
+    let mut rings = rings.into_iter();
+    let (Some(ring), None) = (rings.next(), rings.next()) else {
+        unreachable!("a queue's shape has one ring");
+    };
+    ring
 }
 
 /// Bytes allocated at once; more as records need it.
@@ -88,8 +151,9 @@ impl Ring {
 
     fn make(
         settings: &Settings,
+        shape: Shape,
         segment: impl FnOnce(usize, usize, &dyn Fn(&Segment)) -> Result<Segment, CreateError>,
-    ) -> Result<Self, CreateError> {
+    ) -> Result<Vec<Self>, CreateError> {
         let reserve = settings.reserve.next_multiple_of(4096);
         if reserve > MOST_RESERVE {
             return Err(CreateError::TooLarge {
@@ -103,18 +167,24 @@ impl Ring {
         let (capacity, deliveries) = (settings.capacity, settings.max_deliveries);
         // A record of no bytes and the header behind it fit in any ring.
         let cap = (settings.bytes / UNIT * UNIT).max(2 * UNIT) as u64;
-        let segment = segment(DATA_AT + 2 * reserve, DATA_AT + window, &|segment| {
-            let body = segment.body().cast::<Body>();
-            // SAFETY: the body has room (DATA_AT is behind it) and alignment; nobody else
-            // sees it yet. Large, so it is built in place: the ends' tables are all zero in
-            // a fresh segment, as `Ends::new` is.
-            unsafe {
-                (&raw mut (*body).state).write(State::new(capacity, cap, window as u64));
-                (*body).tasks.max_deliveries.store(deliveries, Relaxed);
-                (*body).settle();
+        let couriers = (0..shape.rings).map(|_| settings.courier.then(new_courier).transpose());
+        let couriers: Vec<_> = couriers.collect::<Result<_, _>>()?;
+        let body_bytes = shape.body(reserve);
+        let stride = body_bytes / shape.rings;
+        let segment = segment(body_bytes, DATA_AT + window, &|segment| {
+            for nth in 0..shape.rings {
+                let body = segment.body().wrapping_add(nth * stride).cast::<Body>();
+                // SAFETY: the body has room (DATA_AT is behind it, once for each ring) and
+                // alignment; nobody else sees it yet. Large, so it is built in place: the
+                // ends' tables are all zero in a fresh segment, as `Ends::new` is.
+                unsafe {
+                    (&raw mut (*body).state).write(State::new(capacity, cap, window as u64));
+                    (*body).tasks.max_deliveries.store(deliveries, Relaxed);
+                    (*body).settle();
+                }
             }
         })?;
-        Ok(Self::over(segment))
+        Ok(Self::over(&segment, shape, reserve, couriers))
     }
 
     /// Makes an anonymous ring for records that `tag` describes.
@@ -123,9 +193,39 @@ impl Ring {
     ///
     /// [`CreateError`].
     pub fn anonymous(tag: &str, settings: &Settings) -> Result<Self, CreateError> {
+        Self::anonymous_shape(tag, settings, Shape::QUEUE).map(one)
+    }
+
+    /// Makes an anonymous segment with so many rings (1 or 2) that take no tasks.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError`].
+    pub fn pipe(tag: &str, settings: &Settings, rings: usize) -> Result<Vec<Self>, CreateError> {
+        Self::anonymous_shape(tag, settings, Shape::pipe(rings))
+    }
+
+    fn anonymous_shape(
+        tag: &str,
+        settings: &Settings,
+        shape: Shape,
+    ) -> Result<Vec<Self>, CreateError> {
         let kind = Self::kind(tag);
-        Self::make(settings, |body, resident, init| {
-            Segment::anonymous(kind, body, resident, init)
+        Self::make(settings, shape, |body, resident, init| {
+            // The first ring's part is resident; the others' are allocated here.
+            let mut short = None;
+            let segment = Segment::anonymous(kind, body, resident, |segment| {
+                let stride = body / shape.rings;
+                let rest = (1..shape.rings).map(|nth| segment.allocate(nth * stride, resident));
+                match rest.collect::<Result<Vec<()>, _>>() {
+                    Ok(_) => init(segment),
+                    Err(_) => short = Some(resident),
+                }
+            })?;
+            match short {
+                None => Ok(segment),
+                Some(bytes) => Err(CreateError::NoSpace { bytes }),
+            }
         })
     }
 
@@ -136,9 +236,10 @@ impl Ring {
     /// [`CreateError`], among them `AlreadyExists`.
     pub fn create(name: &str, tag: &str, settings: &Settings) -> Result<Self, CreateError> {
         let kind = Self::kind(tag);
-        Self::make(settings, |body, resident, init| {
+        Self::make(settings, Shape::QUEUE, |body, resident, init| {
             Segment::create(name, settings.mode, kind, body, resident, init)
         })
+        .map(one)
     }
 
     /// Opens the ring of that name, if `tag` describes its records.
@@ -148,44 +249,107 @@ impl Ring {
     /// [`OpenError`] says what was expected and what was found.
     pub fn open(name: &str, tag: &str) -> Result<Self, OpenError> {
         let segment = Segment::open(name, &Self::kind(tag))?;
-        if segment.body_bytes() < DATA_AT + 2 * 4096
-            || segment.body_bytes() > DATA_AT + 2 * MOST_RESERVE
-        {
-            return Err(OpenError::Size {
+        Self::checked(&segment, name, Shape::QUEUE, vec![None]).map(one)
+    }
+
+    /// The ring whose descriptors these are: its segment's, and its courier's if it has one.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`] says what was expected and what was found.
+    pub fn attach(
+        segment: OwnedFd,
+        courier: Option<OwnedFd>,
+        tag: &str,
+    ) -> Result<Self, OpenError> {
+        Self::attach_shape(segment, vec![courier], tag, Shape::QUEUE).map(one)
+    }
+
+    /// As [`Ring::attach`], of what [`Ring::pipe`] made: a courier, or `None`, for each ring.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`] says what was expected and what was found.
+    pub fn attach_pipe(
+        segment: OwnedFd,
+        couriers: Vec<Option<OwnedFd>>,
+        tag: &str,
+    ) -> Result<Vec<Self>, OpenError> {
+        let shape = Shape::pipe(couriers.len());
+        Self::attach_shape(segment, couriers, tag, shape)
+    }
+
+    fn attach_shape(
+        segment: OwnedFd,
+        couriers: Vec<Option<OwnedFd>>,
+        tag: &str,
+        shape: Shape,
+    ) -> Result<Vec<Self>, OpenError> {
+        const NAME: &str = "(received)";
+        let segment = Segment::attach(segment.into(), NAME, &Self::kind(tag))?;
+        let courier = |fd: Option<OwnedFd>| match fd.map(Courier::from_descriptor).transpose() {
+            Ok(courier) => Ok(courier.map(Arc::new)),
+            Err(source) => Err(OpenError::Io {
+                name: NAME.into(),
+                source,
+            }),
+        };
+        let couriers = couriers.into_iter().map(courier);
+        let couriers = couriers.collect::<Result<_, _>>()?;
+        Self::checked(&segment, NAME, shape, couriers)
+    }
+
+    fn checked(
+        segment: &Segment,
+        name: &str,
+        shape: Shape,
+        couriers: Vec<Option<Arc<Courier>>>,
+    ) -> Result<Vec<Self>, OpenError> {
+        match shape.reserve(segment.body_bytes()) {
+            Some(reserve) => Ok(Self::over(segment, shape, reserve, couriers)),
+            None => Err(OpenError::Size {
                 name: name.into(),
-                expected: (DATA_AT + 4096) as u64,
+                expected: shape.body(4096) as u64,
                 found: segment.body_bytes() as u64,
-            });
+            }),
         }
-        Ok(Self::over(segment))
     }
 
     #[inline]
     fn body(&self) -> &Body {
-        // SAFETY: written by `make`, or checked by kind and size. Alive with the segment.
+        // SAFETY: written by `make`, or checked by kind, size and shape. Alive with the segment.
         // A peer may write any bits: all fields are atomics.
         unsafe { &*self.area.base.wrapping_sub(DATA_AT).cast::<Body>() }
     }
 
-    fn over(segment: Segment) -> Self {
-        // Half for records, half for the bytes of tasks; both sparse.
-        let reserve = (segment.body_bytes() - DATA_AT) / 2;
-        // Inside the body, which has room for it (see `make` and `open`).
-        let tasks = segment
-            .body()
-            .wrapping_add(std::mem::offset_of!(Body, tasks))
-            .cast();
-        let part = |offset| Area {
-            tasks,
-            base: segment.body().wrapping_add(offset),
-            segment: segment.clone(),
-            offset,
-            reserve,
+    fn over(
+        segment: &Segment,
+        shape: Shape,
+        reserve: usize,
+        couriers: Vec<Option<Arc<Courier>>>,
+    ) -> Vec<Self> {
+        let stride = shape.body(reserve) / shape.rings;
+        let ring = |(nth, courier): (usize, Option<Arc<Courier>>)| {
+            let at = nth * stride;
+            // Inside the body, which has room for it (see `make` and `Shape::reserve`).
+            let tasks = segment.body();
+            let tasks = tasks.wrapping_add(at + std::mem::offset_of!(Body, tasks));
+            let part = |offset, reserve| Area {
+                tasks: tasks.cast(),
+                base: segment.body().wrapping_add(offset),
+                segment: segment.clone(),
+                offset,
+                reserve,
+                courier: courier.clone(),
+            };
+            // Half for records, half for the bytes of tasks; both sparse.
+            let for_claims = if shape.tasks { reserve } else { 0 };
+            Self {
+                area: part(at + DATA_AT, reserve),
+                claims: part(at + DATA_AT + reserve, for_claims),
+            }
         };
-        Self {
-            area: part(DATA_AT),
-            claims: part(DATA_AT + reserve),
-        }
+        couriers.into_iter().enumerate().map(ring).collect()
     }
 
     #[inline]
@@ -256,7 +420,8 @@ impl Ring {
     }
 
     /// Gets up to `most` records (at least one), appended to `to`, their lengths to `lens`. All
-    /// of them are given up in one step. *Blocks*, *wakes* and *if a peer dies*: as
+    /// of them are given up in one step. One with descriptors comes alone, if it is the first,
+    /// and they are in `fds`. *Blocks*, *wakes* and *if a peer dies*: as
     /// [`Ring::claim`].
     ///
     /// # Errors
@@ -267,11 +432,16 @@ impl Ring {
         most: usize,
         to: &mut Vec<u8>,
         lens: &mut Vec<usize>,
+        fds: &mut Vec<OwnedFd>,
         wait: Wait<'_>,
     ) -> Result<usize, GetError> {
-        self.flow().get_many(most, wait, |area, at, len| {
+        self.flow().get_many(most, wait, |area, at, len, tag| {
+            if tag.is_some() {
+                *fds = self.withdraw(tag)?;
+            }
             area.append_to(at, len, to);
             lens.push(len);
+            Ok(())
         })
     }
 
@@ -294,8 +464,114 @@ impl Ring {
     /// See [`GetError`].
     #[inline]
     pub fn get_into(&self, to: &mut Vec<u8>, wait: Wait<'_>) -> Result<(), GetError> {
+        self.flow().get(wait, |area, at, len, _| {
+            area.read_into(at, len, to);
+            Ok(())
+        })
+    }
+
+    /// Puts one record with descriptors. *Blocks until* there is room for both; *wakes* and
+    /// *if a peer dies*: as [`Ring::reserve`].
+    ///
+    /// # Errors
+    ///
+    /// See [`PutError`].
+    #[cold]
+    pub fn put_carrying(
+        &self,
+        bytes: &[u8],
+        fds: &[OwnedFd],
+        wait: Wait<'_>,
+    ) -> Result<(), PutError> {
+        let refused = |e| Err(PutError::Carry(e));
+        let Some(courier) = &self.area.courier else {
+            return refused(CarryError::NoCourier);
+        };
+        if fds.len() > MOST_DESCRIPTORS {
+            return refused(CarryError::TooMany(fds.len()));
+        }
         self.flow()
-            .get(wait, |area, at, len| area.read_into(at, len, to))
+            .put_carrying(bytes, wait, &|tag| match courier.deposit(tag, fds) {
+                Ok(()) => Ok(true),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(false),
+                Err(e) => match e.raw_os_error() {
+                    Some(libc::ETOOMANYREFS) => refused(CarryError::TooManyOnTheirWay),
+                    Some(libc::ENOMEM | libc::ENOBUFS) => {
+                        Err(PutError::NoMemory { bytes: bytes.len() })
+                    }
+                    other => refused(CarryError::Refused(other.unwrap_or(0))),
+                }
+                .map(|()| false),
+            })
+    }
+
+    /// Gets one record into `to`, and its descriptors into `fds`; replaces the content of
+    /// both. Descriptors that went with a process which died taking them are missing.
+    ///
+    /// # Errors
+    ///
+    /// See [`GetError`].
+    #[inline]
+    pub fn get_carried(
+        &self,
+        to: &mut Vec<u8>,
+        fds: &mut Vec<OwnedFd>,
+        wait: Wait<'_>,
+    ) -> Result<(), GetError> {
+        fds.clear();
+        self.flow().get(wait, |area, at, len, tag| {
+            if tag.is_some() {
+                *fds = self.withdraw(tag)?;
+            }
+            area.read_into(at, len, to);
+            Ok(())
+        })
+    }
+
+    /// Under the get lock: the descriptors under this tag.
+    #[cold]
+    pub(crate) fn withdraw(&self, tag: Option<u64>) -> Result<Vec<OwnedFd>, GetError> {
+        let (Some(tag), Some(courier)) = (tag, &self.area.courier) else {
+            return Ok(Vec::new());
+        };
+        match courier.look(tag) {
+            Ok(fds) => Ok(fds),
+            Err(Withdrawal::Missing) => Ok(Vec::new()),
+            Err(Withdrawal::NoDescriptors) => Err(GetError::NoDescriptors),
+        }
+    }
+
+    /// The socket that becomes readable when an armed bell is rung.
+    pub fn courier(&self) -> Option<BorrowedFd<'_>> {
+        self.area.courier.as_ref().map(|courier| courier.as_fd())
+    }
+
+    /// Arms the courier's bell for the next record. True: nothing is there and no end has
+    /// changed since; the courier becomes readable when that is no longer so. False: look
+    /// again.
+    #[must_use]
+    pub fn arm_data(&self) -> bool {
+        self.flow().arm_data()
+    }
+
+    /// What to give to [`Ring::arm_room`]; to be asked before the put that finds no room.
+    pub fn head_seen(&self) -> u64 {
+        self.flow().head_seen()
+    }
+
+    /// Arms the courier's bell for the next release of a record. True: none was released
+    /// since `seen`. False: look again.
+    #[must_use]
+    pub fn arm_room(&self, seen: u64) -> bool {
+        self.flow().arm_room(seen)
+    }
+
+    /// Makes the courier readable: somebody who shares it found something there after he had
+    /// taken the bell.
+    pub fn ring_watchers(&self) {
+        if let Some(courier) = &self.area.courier {
+            courier.ring();
+        }
     }
 
     /// Gets one record into `to`, if it has exactly as many bytes; tells how many it had. It
@@ -306,12 +582,12 @@ impl Ring {
     /// See [`GetError`].
     #[inline]
     pub fn get_exact(&self, to: &mut [u8], wait: Wait<'_>) -> Result<usize, GetError> {
-        self.flow().get(wait, |area, at, len| {
+        self.flow().get(wait, |area, at, len, _| {
             if len == to.len() {
                 // SAFETY: a record, so checked against the reserve; `to` has exactly so many.
                 unsafe { area.read(at, len, to.as_mut_ptr()) }
             }
-            len
+            Ok(len)
         })
     }
 

@@ -31,6 +31,8 @@ pub(crate) struct PutSide {
     pub(crate) vain_head: AtomicU64,
     /// 1 while the lock's holder waits for room.
     pub(crate) waiting: AtomicU32,
+    /// Tag of the last deposit with the courier.
+    pub(crate) tag: AtomicU64,
 }
 
 /// What readers share, under the get lock.
@@ -66,9 +68,16 @@ pub(crate) struct Signs {
     pub(crate) capacity: AtomicU32,
     /// Not 0 while the window is so large that it is given back when the ring runs empty.
     pub(crate) large: AtomicU32,
+    /// Who waits with `poll` for the courier's bell: [`WATCH_DATA`], [`WATCH_ROOM`].
+    pub(crate) watch: AtomicU32,
     /// Bytes that queued records may take, headers included; one larger enters alone.
     pub(crate) cap: AtomicU64,
 }
+
+/// Set under the put lock, cleared by the writer that rings before its COMMIT.
+pub(crate) const WATCH_DATA: u32 = 1;
+/// Set under the get lock, cleared by the reader that rings after its RELEASE.
+pub(crate) const WATCH_ROOM: u32 = 2;
 
 /// A ring's words. Its data lies behind a [`Memory`](crate::flow::Memory).
 #[cfg_attr(not(loom), derive(Shareable))]
@@ -98,6 +107,7 @@ impl State {
                     limit: AtomicU64::new(0),
                     vain_head: AtomicU64::new(u64::MAX),
                     waiting: AtomicU32::new(0),
+                    tag: AtomicU64::new(0),
                 },
                 get: GetSide {
                     lock: RobustLock::new(),
@@ -113,6 +123,7 @@ impl State {
                     done: AtomicU32::new(0),
                     capacity: AtomicU32::new(capacity),
                     large: AtomicU32::new(0),
+                    watch: AtomicU32::new(0),
                     cap: AtomicU64::new(cap),
                 },
             }

@@ -38,6 +38,7 @@
 //! can tell how many tasks died with processes that had taken them without a claim.
 
 use crate::error::{GetError, PutError};
+use crate::flow::Found;
 use crate::flow::{Memory, Wait};
 use crate::record::{Position, UNIT};
 use crate::ring::Ring;
@@ -46,6 +47,7 @@ use multiproc_core::fork::HeldHere;
 use multiproc_core::identity::Identity;
 use multiproc_core::{step, wait};
 use multiproc_segment::Shareable;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
 use std::time::Duration;
 
@@ -232,12 +234,17 @@ impl Ring {
     /// a task and not reported it done, the task is delivered again, within a slice
     /// (50 ms) of somebody waiting for one.
     ///
-    /// `to` gets the task's bytes.
+    /// `to` gets the task's bytes, `fds` its descriptors: these come with the first delivery only.
     ///
     /// # Errors
     ///
     /// See [`GetError`]; `TooManyTasks` when [`MOST_TASKS`] are taken at this moment.
-    pub fn take_task(&self, to: &mut Vec<u8>, wait: Wait<'_>) -> Result<Task<'_>, GetError> {
+    pub fn take_task(
+        &self,
+        to: &mut Vec<u8>,
+        fds: &mut Vec<OwnedFd>,
+        wait: Wait<'_>,
+    ) -> Result<Task<'_>, GetError> {
         let flow = self.flow();
         loop {
             let guard = flow.lock_get(&wait)?;
@@ -256,7 +263,7 @@ impl Ring {
                 deadline: slice,
                 ..wait
             }) {
-                Ok((position, len)) => return self.take_fresh(position, len, to),
+                Ok(found) => return self.take_fresh(found, to, fds),
                 Err(GetError::Empty) if wait.deadline.passed() => {
                     self.tasks().look_after_the_dead(true);
                     return self.take_orphan(to)?.ok_or(GetError::Empty);
@@ -314,10 +321,11 @@ impl Ring {
     /// Under the get lock: a claim on the record at the head, and its RELEASE.
     fn take_fresh(
         &self,
-        position: Position,
-        len: usize,
+        found: Found,
         to: &mut Vec<u8>,
+        fds: &mut Vec<OwnedFd>,
     ) -> Result<Task<'_>, GetError> {
+        let len = found.len();
         let (tasks, area) = (self.tasks(), self.claims());
         let index = tasks
             .slots
@@ -328,7 +336,8 @@ impl Ring {
             tasks.high.store(index as u32 + 1, Release);
         }
         let at = self.room_for_claim(len)?;
-        self.area().read_into(position.at + UNIT, len, to);
+        *fds = self.withdraw(self.flow().tag(found))?;
+        self.area().read_into(found.at(), len, to);
         step!("tasks: about to copy");
         // SAFETY: allocated and inside the claims' reserve; no slot that is not free has
         // bytes there (Invariant 3); we hold the get lock.
@@ -337,13 +346,13 @@ impl Ring {
         slot.at.store(at as u64, Relaxed);
         slot.len.store(len as u64, Relaxed);
         slot.ticket
-            .store(u64::from(position.items) << 32 | 1, Relaxed);
+            .store(u64::from(found.position.items) << 32 | 1, Relaxed);
         slot.owner.store(Identity::me().to_bits(), Relaxed);
         step!("tasks: claim written");
         let state = slot.state.load(Relaxed);
         slot.state.store(with_kind(state, TAKEN), Release); // PAIRS task
         step!("tasks: claimed, not released");
-        self.flow().end_get(position, len);
+        self.flow().end_get(found);
         Ok(Task {
             ring: self,
             index,
@@ -421,21 +430,28 @@ impl Ring {
     /// # Errors
     ///
     /// See [`GetError`]; `TooManyTasks` when [`MOST_WORKERS`] processes have records.
-    pub fn get_counted(&self, to: &mut Vec<u8>, wait: Wait<'_>) -> Result<(), GetError> {
+    pub fn get_counted(
+        &self,
+        to: &mut Vec<u8>,
+        fds: &mut Vec<OwnedFd>,
+        wait: Wait<'_>,
+    ) -> Result<(), GetError> {
         let flow = self.flow();
         let guard = flow.lock_get(&wait)?;
-        let (position, len) = match flow.look_at_once() {
+        let found = match flow.look_at_once() {
             Some(found) => found,
             None => flow.wait_for_data(wait)?,
         };
         let worker = self.worker_here().ok_or(GetError::TooManyTasks)?;
-        self.area().read_into(position.at + UNIT, len, to);
+        *fds = self.withdraw(flow.tag(found))?;
+        self.area().read_into(found.at(), found.len(), to);
         let got = worker.got.load(Relaxed).wrapping_add(1);
-        worker
-            .taking
-            .store(u64::from(position.items) << 32 | u64::from(got), Release);
+        worker.taking.store(
+            u64::from(found.position.items) << 32 | u64::from(got),
+            Release,
+        );
         step!("tasks: about to be counted");
-        flow.end_get(position, len);
+        flow.end_get(found);
         worker.got.store(got, Release);
         step!("tasks: counted");
         worker.taking.store(0, Release);

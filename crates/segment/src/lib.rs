@@ -78,6 +78,7 @@ mod header;
 pub mod interop;
 pub mod local;
 mod mapping;
+mod message;
 mod name;
 pub mod parking;
 mod segment;

@@ -125,7 +125,6 @@ impl<T: Shareable> Shared<T> {
 }
 
 impl<T> Shared<T> {
-    #[cfg(feature = "shared_memory")]
     pub(crate) fn over(segment: Segment) -> Self {
         Self {
             segment,

@@ -174,6 +174,12 @@ pub(crate) fn send_signal(child: &Process, signal: i32) {
     unsafe { libc::kill(child.pid() as i32, signal) };
 }
 
+/// As `kill -9` from outside: this process is gone at once.
+pub(crate) fn kill_me() {
+    // SAFETY: a signal to this process.
+    unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
+}
+
 /// Ends this process at once, as a crash does: no destructors, no flushing.
 pub(crate) fn exit_now(code: i32) -> ! {
     // SAFETY: always allowed.

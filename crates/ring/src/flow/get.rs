@@ -1,6 +1,7 @@
 //! The reader's side: the next record, RELEASE; trimming.
 
 use super::*;
+use crate::state::WATCH_ROOM;
 
 impl<'a, M: Memory + Copy> Flow<'a, M> {
     /// The next record. *Blocks until* there is one, the deadline passes, or the wait is in
@@ -13,16 +14,16 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
     /// See [`GetError`].
     #[inline]
     pub fn claim(self, wait: Wait<'_>) -> Result<Claimed<'a, M>, GetError> {
-        let (guard, position, len) = self.begin_get(&wait)?;
+        let (guard, found) = self.begin_get(&wait)?;
         Ok(Claimed {
             flow: self,
             guard,
-            position,
-            len,
+            found,
         })
     }
 
-    /// [`Flow::claim`], `read` of offset and length, and RELEASE.
+    /// [`Flow::claim`], `read` of offset, length and the tag of its descriptors, and RELEASE,
+    /// unless `read` fails: then the record stays.
     ///
     /// # Errors
     ///
@@ -31,11 +32,11 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
     pub fn get<R>(
         self,
         wait: Wait<'_>,
-        read: impl FnOnce(M, usize, usize) -> R,
+        read: impl FnOnce(M, usize, usize, Option<u64>) -> Result<R, GetError>,
     ) -> Result<R, GetError> {
-        let (guard, position, len) = self.begin_get(&wait)?;
-        let result = read(self.memory, position.at + UNIT, len);
-        self.end_get(position, len);
+        let (guard, found) = self.begin_get(&wait)?;
+        let result = read(self.memory, found.at(), found.len(), self.tag(found))?;
+        self.end_get(found);
         drop(guard);
         step!("get: end");
         Ok(result)
@@ -52,23 +53,24 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
         self,
         most: usize,
         wait: Wait<'_>,
-        mut read: impl FnMut(M, usize, usize),
+        mut read: impl FnMut(M, usize, usize, Option<u64>) -> Result<(), GetError>,
     ) -> Result<usize, GetError> {
-        let (guard, mut position, mut len) = self.begin_get(&wait)?;
+        let (guard, mut found) = self.begin_get(&wait)?;
         let mut got = 1;
         loop {
-            read(self.memory, position.at + UNIT, len);
-            if got >= most {
+            read(self.memory, found.at(), found.len(), self.tag(found))?;
+            // One with descriptors comes alone: its deposit is the one at the front.
+            if got >= most || found.carries {
                 break;
             }
-            match self.record_at(position.after_record(len)) {
-                Some(next) => (position, len) = next,
+            match self.record_at(found.after()) {
+                Some(next) => found = next,
                 None => break,
             }
             got += 1;
         }
         step!("batch: copied");
-        self.end_get(position, len);
+        self.end_get(found);
         drop(guard);
         step!("get: end");
         Ok(got)
@@ -76,29 +78,46 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
 
     /// The lock, and the next record.
     #[inline(always)]
-    fn begin_get(&self, wait: &Wait<'_>) -> Result<(RobustGuard<'a>, Position, usize), GetError> {
+    fn begin_get(&self, wait: &Wait<'_>) -> Result<(RobustGuard<'a>, Found), GetError> {
         let (get, signs) = (&self.state.get, &self.state.signs);
         step!("get: begin");
         let guard = match get.lock.try_acquire_clean() {
             Some(guard) => guard.with_bell(&signs.room),
             None => self.lock_get(wait)?,
         };
-        let (position, len) = match self.look_at_once() {
+        let found = match self.look_at_once() {
             Some(found) => found,
             None => self.wait_for_data(*wait)?,
         };
-        Ok((guard, position, len))
+        Ok((guard, found))
+    }
+
+    /// The tag of the record's descriptors, if it has some.
+    #[inline(always)]
+    pub(crate) fn tag(&self, found: Found) -> Option<u64> {
+        // Relaxed: came with the record.
+        let tag = || self.memory.word(found.position.at + UNIT).load(Relaxed);
+        found.carries.then(tag)
     }
 
     /// Gives the record up. The lock is released afterwards.
     #[inline(always)]
-    pub(crate) fn end_get(&self, position: Position, len: usize) {
+    pub(crate) fn end_get(&self, found: Found) {
         step!("get: copied");
+        let tag = self.tag(found);
         // RELEASE. Release. PAIRS room.
         let order = unless_broken!("ring: release", Release, Relaxed);
-        let next = position.after_record(len);
+        let next = found.after();
         self.state.get.head.store(next.bits(), order);
         step!("get: released");
+        if let Some(tag) = tag {
+            self.memory.delivered(tag);
+            step!("get: descriptors removed");
+        }
+        // Relaxed: set under the lock that we hold.
+        if self.state.signs.watch.load(Relaxed) & WATCH_ROOM != 0 {
+            self.ring_watchers(WATCH_ROOM);
+        }
         // Relaxed: a hint.
         if self.state.signs.large.load(Relaxed) != 0 {
             self.trim(next);
@@ -173,7 +192,7 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
     }
 
     #[cold]
-    pub(crate) fn wait_for_data(&self, wait: Wait<'_>) -> Result<(Position, usize), GetError> {
+    pub(crate) fn wait_for_data(&self, wait: Wait<'_>) -> Result<Found, GetError> {
         let (put, get, signs) = (&self.state.put, &self.state.get, &self.state.signs);
         if let Some(found) = self.look()? {
             return Ok(found);
@@ -198,13 +217,14 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
 
     /// Under the get lock: the record at the head, if one is there and nothing is odd.
     #[inline(always)]
-    pub(crate) fn look_at_once(&self) -> Option<(Position, usize)> {
+    pub(crate) fn look_at_once(&self) -> Option<Found> {
         self.record_at(Position::read(self.state.get.head.load(Relaxed)))
     }
 
-    /// The record at this position, if one is committed there and nothing is odd.
+    /// The record at this position, if one without descriptors is committed there and nothing
+    /// is odd.
     #[inline(always)]
-    fn record_at(&self, head: Position) -> Option<(Position, usize)> {
+    fn record_at(&self, head: Position) -> Option<Found> {
         let reserve = self.memory.reserve();
         if head.at > reserve - UNIT {
             return None;
@@ -213,12 +233,16 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
         let word = self.memory.word(head.at).load(Acquire);
         let (seq, len) = record::plain_record(word)?;
         (seq == record::seq_of(head.items) && head.at + record::size(len) <= reserve - UNIT)
-            .then_some((head, len))
+            .then_some(Found {
+                position: head,
+                whole: len,
+                carries: false,
+            })
     }
 
     /// Under the get lock: the record at the head, if there is one; follows jumps.
     #[cold]
-    fn look(&self) -> Result<Option<(Position, usize)>, GetError> {
+    fn look(&self) -> Result<Option<Found>, GetError> {
         let head_word = &self.state.get.head;
         let reserve = self.memory.reserve();
         let mut head = Position::read(head_word.load(Relaxed));
@@ -232,11 +256,16 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
                 return Ok(None);
             }
             match Header::read(word) {
-                Header::Record { seq, len }
+                Header::Record { seq, len, carries }
                     if seq == record::seq_of(head.items)
-                        && head.at + record::size(len) <= reserve - UNIT =>
+                        && head.at + record::size(len) <= reserve - UNIT
+                        && (!carries || len >= UNIT) =>
                 {
-                    return Ok(Some((head, len)));
+                    return Ok(Some(Found {
+                        position: head,
+                        whole: len,
+                        carries,
+                    }));
                 }
                 Header::Jump { target } if target <= reserve - UNIT => {
                     head = head.after_jump(target);
@@ -255,14 +284,14 @@ impl<'a, M: Memory + Copy> Claimed<'a, M> {
     /// Offset of the record's bytes.
     #[inline]
     pub fn at(&self) -> usize {
-        self.position.at + UNIT
+        self.found.at()
     }
 
     /// Bytes of the record.
     #[inline]
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
-        self.len
+        self.found.len()
     }
 
     /// The memory below.
@@ -274,7 +303,7 @@ impl<'a, M: Memory + Copy> Claimed<'a, M> {
     /// Gives the record up: it is gone.
     #[inline]
     pub fn release(self) {
-        self.flow.end_get(self.position, self.len);
+        self.flow.end_get(self.found);
         drop(self.guard);
         step!("get: end");
     }

@@ -1,6 +1,7 @@
 //! The writer's side: a place, the bytes, COMMIT; growth, jumps, repair.
 
 use super::*;
+use crate::state::WATCH_DATA;
 
 impl<'a, M: Memory + Copy> Flow<'a, M> {
     /// The most bytes that a record can have here: half the reserve. Wherever the two sides
@@ -100,7 +101,11 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
             (entered, taken) = (entered + 1, taken + len);
         }
         step!("batch: filled");
-        self.commit(position, lens[0], next);
+        self.commit(
+            position,
+            record::record(record::seq_of(position.items), lens[0]),
+            next,
+        );
         (entered, taken)
     }
 
@@ -138,13 +143,67 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
     #[inline(always)]
     fn end_put(&self, position: Position, len: usize) {
         step!("put: filled");
-        self.commit(position, len, position.after_record(len));
+        let header = record::record(record::seq_of(position.items), len);
+        self.commit(position, header, position.after_record(len));
     }
 
-    /// Zeroes the frontier `next`, and COMMITs the record of `len` bytes at `position` (and
+    /// Puts a record that has descriptors: `deposit` gives them to the courier under a tag, or
+    /// says false when it has room for no more at this moment. *Blocks until* there is room in
+    /// both; *wakes* and *if a peer dies*: as [`Flow::reserve`]; a deposit without a record is
+    /// dropped by the next reader of one that has descriptors.
+    ///
+    /// # Errors
+    ///
+    /// See [`PutError`].
+    pub fn put_carrying(
+        self,
+        bytes: &[u8],
+        wait: Wait<'_>,
+        deposit: &dyn Fn(u64) -> Result<bool, PutError>,
+    ) -> Result<(), PutError> {
+        let (put, get, signs) = (&self.state.put, &self.state.get, &self.state.signs);
+        let len = UNIT + bytes.len();
+        let (guard, position) = self.begin_put(len, &wait)?;
+        // Relaxed: under the put lock.
+        let tag = put.tag.load(Relaxed).wrapping_add(1).max(1);
+        put.tag.store(tag, Relaxed);
+        step!("carry: begin");
+        let mut leader = Leader::new(&put.waiting, wait);
+        while !deposit(tag)? {
+            if self.read_head().items == position.items && self.tidy() {
+                continue;
+            }
+            let next = leader.wait(&signs.room, &get.lock);
+            if signs.shut.load(Relaxed) != 0 || matches!(next, Next::InVain) {
+                return Err(PutError::Closed);
+            }
+            if matches!(next, Next::TimedOut) {
+                return Err(PutError::Full);
+            }
+        }
+        drop(leader);
+        step!("carry: deposited");
+        // SAFETY: a place for so many bytes, so allocated and inside; we hold the put lock.
+        unsafe {
+            self.memory.write(position.at + UNIT, &tag.to_ne_bytes());
+            self.memory.write(position.at + 2 * UNIT, bytes);
+        }
+        step!("put: filled");
+        let header = record::record(record::seq_of(position.items), len);
+        self.commit(
+            position,
+            record::carrying(header),
+            position.after_record(len),
+        );
+        drop(guard);
+        step!("put: end");
+        Ok(())
+    }
+
+    /// Zeroes the frontier `next`, and COMMITs the record of this header at `position` (and
     /// with it those between).
     #[inline(always)]
-    fn commit(&self, position: Position, len: usize, next: Position) {
+    fn commit(&self, position: Position, header: u64, next: Position) {
         // Relaxed: COMMIT carries it (Invariant 1).
         unless_broken!(
             "ring: zero",
@@ -152,7 +211,11 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
             ()
         );
         step!("put: frontier is zero");
-        let header = record::record(record::seq_of(position.items), len);
+        // Relaxed: set under the lock that we hold. Before COMMIT: who dies in between has rung
+        // once too often, and not once too little.
+        if self.state.signs.watch.load(Relaxed) & WATCH_DATA != 0 {
+            self.ring_watchers(WATCH_DATA);
+        }
         // COMMIT. Release. PAIRS record.
         let order = unless_broken!("ring: commit", Release, Relaxed);
         self.memory.word(position.at).store(header, order);

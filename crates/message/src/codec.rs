@@ -1,16 +1,14 @@
 //! How messages become bytes.
 //!
 //! ```
-//! use multiproc_queue::{Queue, codec::{Bytes, Plain}};
+//! use multiproc_message::codec::{Codec, Plain, Serde};
 //!
-//! let words = Queue::<String>::bounded(10)?; // anything with serde
-//! let samples = Queue::<[f32; 4]>::options().codec::<Plain>().build()?; // as it lies in memory
-//! let lines = Queue::<Vec<u8>>::options().codec::<Bytes>().build()?; // as it is
-//! words.put("hello".into())?;
-//! samples.put([0.0, 0.5, 1.0, 1.5])?;
-//! lines.put_from(b"no allocation on the way in")?;
-//! assert_eq!(samples.get()?, [0.0, 0.5, 1.0, 1.5]);
-//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! let (mut text, mut samples) = (Vec::new(), Vec::new());
+//! Serde::encode(&"hello".to_owned(), &mut text)?; // anything with serde
+//! Plain::encode(&[0.0_f32, 0.5], &mut samples)?; // as it lies in memory
+//! assert_eq!((text.len(), samples.len()), (6, 8));
+//! assert_eq!(Plain::decode(&samples), Ok([0.0_f32, 0.5]));
+//! # Ok::<(), String>(())
 //! ```
 //!
 //! User code (a `Serialize` of yours, say) never runs under a lock that other processes
@@ -18,6 +16,7 @@
 //! from private memory after the get is over. A slow, panicking or re-entrant
 //! implementation harms its own call only.
 
+use multiproc_parcel as parcel;
 use multiproc_ring::{GetError as RingGetError, PutError as RingPutError, Ring, Wait};
 use serde::{Serialize, de::DeserializeOwned};
 use std::cell::Cell;
@@ -76,8 +75,14 @@ pub trait Codec<T>: 'static {
     #[doc(hidden)]
     fn put(ring: &Ring, message: &T, wait: Wait<'_>) -> Result<(), PutFailure> {
         with_scratch(|scratch| {
-            Self::encode(message, scratch).map_err(PutFailure::Encode)?;
-            Ok(ring.put(scratch, wait)?)
+            let (encoded, parcel) = parcel::pack(|| Self::encode(message, scratch));
+            encoded.map_err(PutFailure::Encode)?;
+            if parcel.is_empty() {
+                return Ok(ring.put(scratch, wait)?);
+            }
+            ring.put_carrying(scratch, parcel.descriptors(), wait)?;
+            parcel.sent();
+            Ok(())
         })
     }
 
@@ -85,8 +90,9 @@ pub trait Codec<T>: 'static {
     #[doc(hidden)]
     fn get(ring: &Ring, wait: Wait<'_>) -> Result<T, GetFailure> {
         with_scratch(|scratch| {
-            ring.get_into(scratch, wait)?;
-            Self::decode(scratch).map_err(GetFailure::Decode)
+            let mut fds = Vec::new();
+            ring.get_carried(scratch, &mut fds, wait)?;
+            parcel::unpack(fds, || Self::decode(scratch)).map_err(GetFailure::Decode)
         })
     }
 }
@@ -128,7 +134,8 @@ const KEEP: usize = 1 << 20;
 
 /// Runs `f` with this thread's empty buffer. Taken out while in use, so a codec that uses
 /// a queue itself gets another one.
-pub(crate) fn with_scratch<R>(f: impl FnOnce(&mut Vec<u8>) -> R) -> R {
+#[doc(hidden)]
+pub fn with_scratch<R>(f: impl FnOnce(&mut Vec<u8>) -> R) -> R {
     let mut scratch = SCRATCH.try_with(Cell::take).unwrap_or_default();
     scratch.clear();
     let result = f(&mut scratch);
@@ -166,17 +173,23 @@ impl postcard::ser_flavors::Flavor for Append<'_> {
     }
 }
 
+/// postcard keeps no reason of a handle's that would not travel.
+#[cold]
+fn why(error: postcard::Error) -> String {
+    parcel::take_reason().unwrap_or_else(|| error.to_string())
+}
+
 impl<T: Serialize + DeserializeOwned> Codec<T> for Serde {
     const NAME: &'static str = "serde";
 
     #[inline]
     fn encode(message: &T, to: &mut Vec<u8>) -> Result<(), String> {
-        postcard::serialize_with_flavor(message, Append(to)).map_err(|e| e.to_string())
+        postcard::serialize_with_flavor(message, Append(to)).map_err(why)
     }
 
     #[inline]
     fn decode(bytes: &[u8]) -> Result<T, String> {
-        postcard::from_bytes(bytes).map_err(|e| e.to_string())
+        postcard::from_bytes(bytes).map_err(why)
     }
 }
 
@@ -250,8 +263,7 @@ impl<T: IntoBytes + TryFromBytes + Immutable> Codec<T> for Plain {
     }
 }
 
-/// Byte strings, as they are. [`crate::Queue::put_from`] and [`crate::Queue::get_into`]
-/// save the allocations.
+/// Byte strings, as they are.
 #[derive(Debug)]
 pub struct Bytes;
 
