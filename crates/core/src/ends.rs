@@ -190,12 +190,19 @@ impl Ends {
     /// Looks at every end: is one held by a living process? Costs a look into /proc per
     /// distinct holder; meant for waiters, once a slice.
     pub fn holders(&self) -> Holders {
+        self.holders_by(&mut Identity::is_alive)
+    }
+
+    /// The same, by somebody's own way to tell who is alive: one who looks at many objects
+    /// remembers whom he has seen.
+    pub fn holders_by(&self, alive: &mut dyn FnMut(Identity) -> bool) -> Holders {
         // Somebody registers at every look: then there is somebody (Invariant 5).
-        (0..16).find_map(|_| self.look()).unwrap_or(Holders::Alive)
+        let look = |_| self.look(alive);
+        (0..16).find_map(look).unwrap_or(Holders::Alive)
     }
 
     /// `None`: an end was registered meanwhile.
-    fn look(&self) -> Option<Holders> {
+    fn look(&self, alive: &mut dyn FnMut(Identity) -> bool) -> Option<Holders> {
         let before = self.registrations.load(Acquire); // PAIRS registrations
         let mut dead = None;
         let mut ever = false;
@@ -206,7 +213,7 @@ impl Ends {
             match owner {
                 None => {}
                 Some(_) if owner == dead => {}
-                Some(id) if id.is_alive() => return Some(Holders::Alive),
+                Some(id) if alive(id) => return Some(Holders::Alive),
                 // It may have been handed over before its holder died.
                 Some(_) if Identity::from_bits(slot.owner.load(Acquire)) != owner => return None,
                 Some(_) => dead = owner, // PAIRS slot-owned

@@ -40,3 +40,28 @@ pub fn wait_readable(fd: BorrowedFd<'_>, deadline: Deadline) -> io::Result<bool>
         }
     }
 }
+
+/// *Blocks until* one of these is ready, a signal comes or `sleep` is over. True if one is; all
+/// tell by their `revents`. *Wakes when* one becomes so. *If a peer dies*: as [`wait_readable`].
+///
+/// # Errors
+///
+/// What `poll` says: above all, more of them than descriptors are allowed.
+pub fn poll(fds: &mut [libc::pollfd], sleep: std::time::Duration) -> io::Result<bool> {
+    let timeout = libc::timespec {
+        tv_sec: sleep.as_secs().min(i32::MAX as u64) as libc::time_t,
+        tv_nsec: sleep.subsec_nanos().into(),
+    };
+    // SAFETY: so many pollfds, of which the kernel writes `revents`; no signal mask.
+    let n = unsafe { libc::ppoll(fds.as_mut_ptr(), fds.len() as _, &timeout, std::ptr::null()) };
+    match n {
+        0.. => Ok(n > 0),
+        _ => match io::Error::last_os_error() {
+            e if e.kind() == io::ErrorKind::Interrupted => {
+                fds.iter_mut().for_each(|fd| fd.revents = 0);
+                Ok(false)
+            }
+            e => Err(e),
+        },
+    }
+}

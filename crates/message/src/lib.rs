@@ -19,6 +19,8 @@
 //! | module | holds |
 //! |---|---|
 //! | [`codec`] | messages as bytes: serde, plain data, bytes; the descriptors of handles in them |
+//! | [`ends`] | registered ends: what the other side hears of them, and how they travel |
+//! | [`ready`] | waiting for many things at a time |
 //! | [`loan`] | bytes written and read in place |
 //!
 //! If a process dies here: this crate has no state of its own; see `multiproc_ring` for the
@@ -26,7 +28,17 @@
 #![forbid(unsafe_code)]
 
 pub mod codec;
+pub mod ends;
+mod error;
 pub mod loan;
+pub mod ready;
+
+/// For the macros.
+#[doc(hidden)]
+pub mod private {
+    pub use multiproc_ring::{GetError as RingGetError, PutError as RingPutError};
+    pub use thiserror::Error;
+}
 
 /// The README is a test, too.
 #[cfg(doctest)]

@@ -4,20 +4,10 @@ use crate::error::{
 };
 use crate::queue::Queue;
 use multiproc_core::deadline::Deadline;
-use multiproc_core::ends::{End, EndError, Ends, Holders};
-use multiproc_core::wait::LookAround;
-use multiproc_ring::{GetError as RingGetError, PutError as RingPutError, Wait};
+use multiproc_message::ends::{Reader, Writer};
+use multiproc_ring::Wait;
 use std::fmt;
 use std::time::Duration;
-
-/// Are the ends of the other side gone? `thorough` looks at processes, too.
-fn gone(ends: &Ends, thorough: bool) -> bool {
-    if thorough {
-        ends.holders() == Holders::AllGone
-    } else {
-        ends.all_closed()
-    }
-}
 
 /// A registered producing end. When every producer is closed or its process dead, gets of
 /// consumers give what is left and then `Closed`.
@@ -28,8 +18,7 @@ fn gone(ends: &Ends, thorough: bool) -> bool {
 /// registered by its first put that finds a free place; until then its puts are `Closed`.
 pub struct Producer<T, C = Serde> {
     queue: Queue<T, C>,
-    end: End,
-    looked: LookAround,
+    end: Writer,
 }
 
 /// A registered consuming end. When every consumer is closed or its process dead, puts of
@@ -38,57 +27,26 @@ pub struct Producer<T, C = Serde> {
 /// `Clone`, children and limits as for [`Producer`].
 pub struct Consumer<T, C = Serde> {
     queue: Queue<T, C>,
-    end: End,
+    end: Reader,
 }
 
 impl<T, C> Producer<T, C> {
     pub(crate) fn first(queue: Queue<T, C>) -> Self {
-        let end = End::later();
-        // Where the table is full, the first use tries again and can tell.
-        let _ = end.check(queue.ring.writers());
-        Self {
-            queue,
-            end,
-            looked: LookAround::new(),
-        }
+        let end = Writer::first(queue.ring.clone());
+        Self { queue, end }
     }
 
     pub(crate) fn register(queue: Queue<T, C>) -> Result<Self, RegisterError> {
-        let end = queue.ring.writers().register()?;
-        Ok(Self {
-            queue,
-            end,
-            looked: LookAround::new(),
-        })
+        let end = Writer::register(queue.ring.clone())?;
+        Ok(Self { queue, end })
     }
 
-    pub(crate) fn arrived(queue: Queue<T, C>, end: End) -> Self {
-        Self {
-            queue,
-            end,
-            looked: LookAround::new(),
-        }
+    pub(crate) fn arrived(queue: Queue<T, C>, end: Writer) -> Self {
+        Self { queue, end }
     }
 
-    pub(crate) fn end(&self) -> &End {
+    pub(crate) fn end(&self) -> &Writer {
         &self.end
-    }
-
-    pub(crate) fn in_vain(&self, thorough: bool) -> bool {
-        gone(self.queue.ring.readers(), thorough)
-    }
-
-    #[inline]
-    pub(crate) fn check(&self) -> Result<(), RingPutError> {
-        let ring = &self.queue.ring;
-        if self.end.check(ring.writers()).is_err() {
-            return Err(RingPutError::Closed);
-        }
-        if gone(ring.readers(), self.looked.is_due()) {
-            self.looked.again();
-            return Err(RingPutError::Closed);
-        }
-        Ok(())
     }
 
     /// The queue itself: both ends, not registered.
@@ -103,9 +61,10 @@ impl<T, C> Producer<T, C> {
 impl<T, C: Codec<T>> Producer<T, C> {
     #[inline]
     fn put_by(&self, message: &T, deadline: Deadline) -> Result<(), crate::codec::PutFailure> {
-        self.check()?;
-        self.queue
-            .put_by(message, deadline, &|thorough| self.in_vain(thorough))
+        self.end.check()?;
+        self.queue.put_by(message, deadline, &|thorough| {
+            self.end.others_gone(thorough)
+        })
     }
 
     /// Puts a message, as [`Queue::put`]. *Blocks until* there is room. *Wakes when* a
@@ -152,8 +111,8 @@ impl Producer<Vec<u8>, Bytes> {
     /// [`PutError`].
     pub fn put_from(&self, bytes: &[u8]) -> Result<(), PutError<()>> {
         let put = || {
-            self.check()?;
-            let in_vain = |thorough| self.queue.is_closed_here() || self.in_vain(thorough);
+            self.end.check()?;
+            let in_vain = |thorough| self.queue.is_closed_here() || self.end.others_gone(thorough);
             self.queue.ring.put(
                 bytes,
                 Wait {
@@ -168,35 +127,21 @@ impl Producer<Vec<u8>, Bytes> {
 
 impl<T, C> Consumer<T, C> {
     pub(crate) fn first(queue: Queue<T, C>) -> Self {
-        let end = End::later();
-        // Where the table is full, the first use tries again and can tell.
-        let _ = end.check(queue.ring.readers());
+        let end = Reader::first(queue.ring.clone());
         Self { queue, end }
     }
 
     pub(crate) fn register(queue: Queue<T, C>) -> Result<Self, RegisterError> {
-        let end = queue.ring.readers().register()?;
+        let end = Reader::register(queue.ring.clone())?;
         Ok(Self { queue, end })
     }
 
-    pub(crate) fn arrived(queue: Queue<T, C>, end: End) -> Self {
+    pub(crate) fn arrived(queue: Queue<T, C>, end: Reader) -> Self {
         Self { queue, end }
     }
 
-    pub(crate) fn end(&self) -> &End {
+    pub(crate) fn end(&self) -> &Reader {
         &self.end
-    }
-
-    pub(crate) fn in_vain(&self, thorough: bool) -> bool {
-        gone(self.queue.ring.writers(), thorough)
-    }
-
-    #[inline]
-    pub(crate) fn check(&self) -> Result<(), RingGetError> {
-        match self.end.check(self.queue.ring.readers()) {
-            Ok(()) => Ok(()),
-            Err(EndError::Closed | EndError::Full | _) => Err(RingGetError::Closed),
-        }
     }
 
     /// The queue itself: both ends, not registered.
@@ -211,9 +156,9 @@ impl<T, C> Consumer<T, C> {
 impl<T, C: Codec<T>> Consumer<T, C> {
     #[inline]
     fn get_by(&self, deadline: Deadline) -> Result<T, GetFailure> {
-        self.check()?;
+        self.end.check()?;
         self.queue
-            .get_by(deadline, &|thorough| self.in_vain(thorough))
+            .get_by(deadline, &|thorough| self.end.others_gone(thorough))
     }
 
     /// Takes the oldest message, as [`Queue::get`]. *Blocks until* there is one, or every
@@ -265,8 +210,8 @@ impl Consumer<Vec<u8>, Bytes> {
     /// See [`GetError`].
     pub fn get_into(&self, to: &mut Vec<u8>) -> Result<(), GetError> {
         let mut get = || {
-            self.check()?;
-            let in_vain = |thorough| self.queue.is_closed_here() || self.in_vain(thorough);
+            self.end.check()?;
+            let in_vain = |thorough| self.queue.is_closed_here() || self.end.others_gone(thorough);
             self.queue.ring.get_into(
                 to,
                 Wait {
@@ -280,18 +225,12 @@ impl Consumer<Vec<u8>, Bytes> {
 }
 
 macro_rules! registered {
-    ($name:ident, $ends:ident $(, $more:ident: $new:expr)?) => {
+    ($name:ident) => {
         impl<T, C> Clone for $name<T, C> {
             fn clone(&self) -> Self {
-                let end = self.end.another(self.queue.ring.$ends());
-                Self { queue: self.queue.clone(), end $(, $more: $new)? }
-            }
-        }
-
-        impl<T, C> Drop for $name<T, C> {
-            fn drop(&mut self) {
-                if self.end.close(self.queue.ring.$ends()) {
-                    self.queue.ring.ring_all();
+                Self {
+                    queue: self.queue.clone(),
+                    end: self.end.clone(),
                 }
             }
         }
@@ -305,8 +244,8 @@ macro_rules! registered {
         }
     };
 }
-registered!(Producer, writers, looked: LookAround::new());
-registered!(Consumer, readers);
+registered!(Producer);
+registered!(Consumer);
 
 /// Messages of a queue, as they come. Ends when the queue is closed, or after an error
 /// that every further get would meet, too.

@@ -60,6 +60,7 @@ mod loan;
 mod many;
 mod options;
 mod queue;
+mod ready;
 mod simple;
 mod travel;
 
@@ -72,6 +73,7 @@ pub use joinable::{JoinError, JoinTimeoutError, JoinableQueue, Task, TaskDoneErr
 pub use many::PutManyError;
 pub use multiproc_message::codec;
 pub use multiproc_message::loan::{NotThatSlice, ReadLoan, WriteLoan};
+pub use multiproc_message::ready::{Ready, Source, WaitError, wait};
 pub use options::QueueOptions;
 pub use queue::Queue;
 pub use simple::SimpleQueue;

@@ -189,7 +189,7 @@ impl<T, C: Codec<T>> Producer<T, C> {
         &self,
         messages: impl IntoIterator<Item = T>,
     ) -> Result<usize, PutManyError<T>> {
-        if let Err(why) = self.check() {
+        if let Err(why) = self.end().check() {
             let why = PutError::new((), why.into());
             return Err(PutManyError {
                 put: 0,
@@ -197,7 +197,7 @@ impl<T, C: Codec<T>> Producer<T, C> {
                 why,
             });
         }
-        let in_vain = |thorough| self.queue().is_closed_here() || self.in_vain(thorough);
+        let in_vain = |thorough| self.queue().is_closed_here() || self.end().others_gone(thorough);
         self.queue().put_many_by(messages, &in_vain)
     }
 }
@@ -210,8 +210,8 @@ impl<T, C: Codec<T>> Consumer<T, C> {
     ///
     /// See [`GetError`].
     pub fn get_many(&self, most: usize) -> Result<Vec<T>, GetError> {
-        self.check().map_err(GetFailure::from)?;
-        let in_vain = |thorough| self.in_vain(thorough);
+        self.end().check().map_err(GetFailure::from)?;
+        let in_vain = |thorough| self.end().others_gone(thorough);
         Ok(self.queue().get_many_by(most, Deadline::NEVER, &in_vain)?)
     }
 }

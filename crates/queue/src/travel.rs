@@ -10,35 +10,23 @@ use crate::joinable::JoinableQueue;
 use crate::options::tag_of;
 use crate::queue::Queue;
 use crate::simple::SimpleQueue;
-use multiproc_core::ends::{End, Ends, Ticket};
-use multiproc_parcel as parcel;
-use multiproc_ring::Ring;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
+use multiproc_message::ends::{Reader, RingParts, SlotParts, Writer, no_de, no_ser};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Indices of descriptors, and the tag where it is not the types' own.
+/// The tag says what the messages are. A user's own name for them is believed.
 #[derive(Serialize, Deserialize)]
 struct Parts {
-    segment: u32,
-    courier: Option<u32>,
-    tag: Option<String>,
-}
-
-fn no_ser<E: ser::Error>(why: impl std::fmt::Display) -> E {
-    parcel::refuse(why, |why| E::custom(why))
-}
-
-fn no_de<E: de::Error>(why: impl std::fmt::Display) -> E {
-    parcel::refuse(why, |why| E::custom(why))
+    ring: RingParts,
+    named_by_user: bool,
 }
 
 impl<T, C: Codec<T>> Serialize for Queue<T, C> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let tag = &self.ring.segment().kind().tag;
-        let courier = self.ring.courier().map(parcel::enclose).transpose();
+        let ring = RingParts::enclose(&self.ring).map_err(no_ser)?;
+        let named_by_user = ring.tag() != tag_of::<T, C>(None);
         Parts {
-            segment: parcel::enclose(self.ring.segment()).map_err(no_ser)?,
-            courier: courier.map_err(no_ser)?,
-            tag: (*tag != tag_of::<T, C>(None)).then(|| tag.clone()),
+            ring,
+            named_by_user,
         }
         .serialize(serializer)
     }
@@ -47,74 +35,37 @@ impl<T, C: Codec<T>> Serialize for Queue<T, C> {
 impl<'de, T, C: Codec<T>> Deserialize<'de> for Queue<T, C> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let parts = Parts::deserialize(deserializer)?;
-        let segment = parcel::take(parts.segment).map_err(no_de)?;
-        let courier = parts.courier.map(parcel::take).transpose();
-        let tag = parts.tag.unwrap_or_else(|| tag_of::<T, C>(None));
-        let ring = Ring::attach(segment, courier.map_err(no_de)?, &tag).map_err(no_de)?;
-        Ok(Self::new(ring))
+        let (tag, mine) = (parts.ring.tag(), tag_of::<T, C>(None));
+        if !parts.named_by_user && tag != mine {
+            return Err(no_de(format_args!("{tag} came where {mine} was expected")));
+        }
+        if parts.ring.place() != (0, 0) {
+            return Err(no_de("a pipe came where a queue was expected"));
+        }
+        parts.ring.ring().map(Self::new).map_err(no_de)
     }
 }
 
-/// A registered end: its queue, and the slot.
-fn serialize_end<T: 'static, C: Codec<T>, S: Serializer>(
-    queue: &Queue<T, C>,
-    end: &End,
-    ends: fn(&Ring) -> &Ends,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    let ticket = end.travel(ends(&queue.ring)).map_err(no_ser)?;
-    let ring = queue.ring.clone();
-    let promised = parcel::on_return(move || {
-        End::stay(ends(&ring), ticket);
-        ring.ring_all();
-    });
-    if let Err(why) = promised {
-        End::stay(ends(&queue.ring), ticket);
-        return Err(no_ser(why));
-    }
-    (queue, ticket.index, ticket.generation, ticket.owner).serialize(serializer)
-}
+macro_rules! end {
+    ($name:ident, $end:ident) => {
+        impl<T, C: Codec<T>> Serialize for $name<T, C> {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                let slot = self.end().enclose().map_err(no_ser)?;
+                (self.queue(), slot).serialize(serializer)
+            }
+        }
 
-fn deserialize_end<'de, T, C: Codec<T>, D: Deserializer<'de>>(
-    ends: fn(&Ring) -> &Ends,
-    deserializer: D,
-) -> Result<(Queue<T, C>, End), D::Error> {
-    let (queue, index, generation, owner) =
-        <(Queue<T, C>, u32, u64, u64)>::deserialize(deserializer)?;
-    let ticket = Ticket {
-        index,
-        generation,
-        owner,
+        impl<'de, T, C: Codec<T>> Deserialize<'de> for $name<T, C> {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let (queue, slot) = <(Queue<T, C>, SlotParts)>::deserialize(deserializer)?;
+                let end = $end::arrive(queue.ring.clone(), slot).map_err(no_de)?;
+                Ok(Self::arrived(queue, end))
+            }
+        }
     };
-    let end = End::arrive(ends(&queue.ring), ticket).map_err(no_de)?;
-    Ok((queue, end))
 }
-
-impl<T: 'static, C: Codec<T>> Serialize for Producer<T, C> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serialize_end(self.queue(), self.end(), Ring::writers, serializer)
-    }
-}
-
-impl<'de, T, C: Codec<T>> Deserialize<'de> for Producer<T, C> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (queue, end) = deserialize_end(Ring::writers, deserializer)?;
-        Ok(Self::arrived(queue, end))
-    }
-}
-
-impl<T: 'static, C: Codec<T>> Serialize for Consumer<T, C> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serialize_end(self.queue(), self.end(), Ring::readers, serializer)
-    }
-}
-
-impl<'de, T, C: Codec<T>> Deserialize<'de> for Consumer<T, C> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (queue, end) = deserialize_end(Ring::readers, deserializer)?;
-        Ok(Self::arrived(queue, end))
-    }
-}
+end!(Producer, Writer);
+end!(Consumer, Reader);
 
 impl<T, C: Codec<T>> Serialize for JoinableQueue<T, C> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

@@ -12,7 +12,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
 pub use crate::flow::Wait;
 
@@ -127,6 +127,7 @@ pub struct Ring {
     area: Area,
     /// Where the bytes of tasks lie that were taken.
     claims: Area,
+    place: (u8, u8),
 }
 
 /// Room for one record, written in place. Dropped without [`Reservation::commit`], it was
@@ -252,7 +253,8 @@ impl Ring {
         Self::checked(&segment, name, Shape::QUEUE, vec![None]).map(one)
     }
 
-    /// The ring whose descriptors these are: its segment's, and its courier's if it has one.
+    /// The ring whose descriptors these are: its segment's, and its courier's if it has one;
+    /// `place` is what [`Ring::place`] says.
     ///
     /// # Errors
     ///
@@ -261,42 +263,30 @@ impl Ring {
         segment: OwnedFd,
         courier: Option<OwnedFd>,
         tag: &str,
+        (nth, of): (u8, u8),
     ) -> Result<Self, OpenError> {
-        Self::attach_shape(segment, vec![courier], tag, Shape::QUEUE).map(one)
-    }
-
-    /// As [`Ring::attach`], of what [`Ring::pipe`] made: a courier, or `None`, for each ring.
-    ///
-    /// # Errors
-    ///
-    /// [`OpenError`] says what was expected and what was found.
-    pub fn attach_pipe(
-        segment: OwnedFd,
-        couriers: Vec<Option<OwnedFd>>,
-        tag: &str,
-    ) -> Result<Vec<Self>, OpenError> {
-        let shape = Shape::pipe(couriers.len());
-        Self::attach_shape(segment, couriers, tag, shape)
-    }
-
-    fn attach_shape(
-        segment: OwnedFd,
-        couriers: Vec<Option<OwnedFd>>,
-        tag: &str,
-        shape: Shape,
-    ) -> Result<Vec<Self>, OpenError> {
         const NAME: &str = "(received)";
-        let segment = Segment::attach(segment.into(), NAME, &Self::kind(tag))?;
-        let courier = |fd: Option<OwnedFd>| match fd.map(Courier::from_descriptor).transpose() {
-            Ok(courier) => Ok(courier.map(Arc::new)),
-            Err(source) => Err(OpenError::Io {
-                name: NAME.into(),
-                source,
-            }),
+        let refused = |source| OpenError::Io {
+            name: NAME.into(),
+            source,
         };
-        let couriers = couriers.into_iter().map(courier);
-        let couriers = couriers.collect::<Result<_, _>>()?;
-        Self::checked(&segment, NAME, shape, couriers)
+        let shape = match of {
+            0 => Shape::QUEUE,
+            of => Shape::pipe(of.into()),
+        };
+        let segment = Segment::attach(segment.into(), NAME, &Self::kind(tag))?;
+        let courier = courier.map(Courier::from_descriptor).transpose();
+        let courier = courier.map_err(refused)?.map(Arc::new);
+        let mut couriers = vec![None; shape.rings];
+        let absent = || refused(io::ErrorKind::InvalidInput.into());
+        *couriers.get_mut(usize::from(nth)).ok_or_else(absent)? = courier;
+        let mut rings = Self::checked(&segment, NAME, shape, couriers)?;
+        Ok(rings.swap_remove(nth.into()))
+    }
+
+    /// Which of its segment's rings it is, of how many; 0 of 0 for one that takes tasks.
+    pub fn place(&self) -> (u8, u8) {
+        self.place
     }
 
     fn checked(
@@ -347,6 +337,11 @@ impl Ring {
             Self {
                 area: part(at + DATA_AT, reserve),
                 claims: part(at + DATA_AT + reserve, for_claims),
+                place: if shape.tasks {
+                    (0, 0)
+                } else {
+                    (nth as u8, shape.rings as u8)
+                },
             }
         };
         couriers.into_iter().enumerate().map(ring).collect()
@@ -650,6 +645,11 @@ impl Ring {
     /// Ends the ring for everybody: puts fail, what is queued can still be had.
     pub fn shut_down(&self) {
         self.flow().shut_down();
+    }
+
+    /// Was it ended for everybody?
+    pub fn is_shut_down(&self) -> bool {
+        self.body().state.signs.shut.load(Acquire) != 0 // PAIRS shut
     }
 
     /// Makes everybody who waits look around again.

@@ -17,11 +17,18 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
     #[must_use]
     pub fn arm_data(&self) -> bool {
         let (put, get, signs) = (&self.state.put, &self.state.get, &self.state.signs);
+        // Relaxed: whoever commits from now on takes the mark away, and rings.
+        if signs.watch.load(Relaxed) & WATCH_DATA != 0 {
+            return true;
+        }
         // Who waits for room has left no doubt that something is there.
         let in_vain = &|_| put.waiting.load(Relaxed) != 0;
         let deadline = Deadline::after(wait::SLICE);
-        let Ok(guard) = self.lock_put(&Wait { deadline, in_vain }) else {
-            return false;
+        let guard = match self.lock_put(&Wait { deadline, in_vain }) {
+            Ok(guard) => guard,
+            // Nothing will ever come; whoever takes something hears of it.
+            Err(PutError::Corrupted) => return true,
+            Err(_) => return false,
         };
         let head = Position::read(get.head.load(Acquire)); // PAIRS room
         let frontier = Position::read(put.frontier.load(Relaxed));

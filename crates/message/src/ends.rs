@@ -1,0 +1,284 @@
+//! Registered ends of a ring: what the other side hears of them, and how they travel.
+//!
+//! A [`Writer`] (a [`Reader`]) holds one slot in the ring's table of writers (readers); see
+//! [`multiproc_core::ends`] for the states of a slot. When none on one side is held by a living
+//! process any more, puts (gets, once nothing is left) on the other are closed: at once where an
+//! end was dropped or its process ended in order, within a slice (50 ms) where it was killed.
+
+use multiproc_core::ends::{End, EndError, Ends, Holders, Ticket};
+use multiproc_core::identity::Identity;
+use multiproc_core::wait::LookAround;
+use multiproc_parcel as parcel;
+use multiproc_ring::{GetError, PutError, Ring};
+use serde::{Deserialize, Serialize, de, ser};
+use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd};
+
+/// Are the ends of the other side gone? `thorough` looks at processes, too.
+#[inline]
+fn gone(ends: &Ends, thorough: bool) -> bool {
+    if thorough {
+        ends.holders() == Holders::AllGone
+    } else {
+        ends.all_closed()
+    }
+}
+
+macro_rules! end {
+    ($(#[$meta:meta])* $name:ident, $mine:ident, $others:ident) => {
+        $(#[$meta])*
+        pub struct $name {
+            ring: Ring,
+            end: End,
+            looked: LookAround,
+        }
+
+        impl $name {
+            fn with(ring: Ring, end: End) -> Self {
+                Self {
+                    ring,
+                    end,
+                    looked: LookAround::new(),
+                }
+            }
+
+            /// The first end of a new object. Where the table is full, its first use tries
+            /// again and can tell.
+            pub fn first(ring: Ring) -> Self {
+                let end = End::later();
+                let _ = end.check(ring.$mine());
+                Self::with(ring, end)
+            }
+
+            /// One more.
+            ///
+            /// # Errors
+            ///
+            /// [`EndError::Full`].
+            pub fn register(ring: Ring) -> Result<Self, EndError> {
+                let end = ring.$mine().register()?;
+                Ok(Self::with(ring, end))
+            }
+
+            /// The ring.
+            #[inline]
+            pub fn ring(&self) -> &Ring {
+                &self.ring
+            }
+
+            /// Are all ends of the other side gone? `thorough`: looks at processes, too.
+            #[inline]
+            pub fn others_gone(&self, thorough: bool) -> bool {
+                gone(self.ring.$others(), thorough)
+            }
+
+            /// The same, with a memory of who is alive.
+            pub fn others_gone_by(&self, alive: &mut dyn FnMut(Identity) -> bool) -> bool {
+                self.ring.$others().holders_by(alive) == Holders::AllGone
+            }
+
+            /// Is a look at the other side's processes due? Once a slice it is.
+            #[inline]
+            pub fn look_is_due(&self) -> bool {
+                self.looked.is_due()
+            }
+
+            /// The look found nobody: look again next time, too.
+            #[cold]
+            pub fn look_again(&self) {
+                self.looked.again();
+            }
+
+            /// May this process use it?
+            #[inline]
+            pub fn is_open(&self) -> bool {
+                self.end.check(self.ring.$mine()).is_ok()
+            }
+
+            /// Gives the end up, or hands it to a child in hand-over mode; once.
+            pub fn close(&self) {
+                if self.end.close(self.ring.$mine()) {
+                    self.ring.ring_all();
+                }
+            }
+        }
+
+        impl Clone for $name {
+            fn clone(&self) -> Self {
+                Self::with(self.ring.clone(), self.end.another(self.ring.$mine()))
+            }
+        }
+
+        impl Drop for $name {
+            fn drop(&mut self) {
+                self.close();
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_struct(stringify!($name))
+                    .field("open", &self.is_open())
+                    .field("ring", &self.ring)
+                    .finish()
+            }
+        }
+
+        impl $name {
+            /// A slot of its own for the message that this thread encodes; given up if that is
+            /// not sent.
+            ///
+            /// # Errors
+            ///
+            /// As a sentence: the end is closed, the table full, or there is no message.
+            pub fn enclose(&self) -> Result<SlotParts, String> {
+                let ticket = self.end.travel(self.ring.$mine());
+                let ticket = ticket.map_err(|e| e.to_string())?;
+                let ring = self.ring.clone();
+                let promised = parcel::on_return(move || {
+                    End::stay(ring.$mine(), ticket);
+                    ring.ring_all();
+                });
+                match promised {
+                    Ok(()) => Ok(SlotParts(ticket.index, ticket.generation, ticket.owner)),
+                    Err(why) => {
+                        End::stay(self.ring.$mine(), ticket);
+                        Err(why.to_string())
+                    }
+                }
+            }
+
+            /// The end whose slot came in a message, of this ring.
+            ///
+            /// # Errors
+            ///
+            /// [`EndError::Closed`]: the sender died first.
+            pub fn arrive(ring: Ring, slot: SlotParts) -> Result<Self, EndError> {
+                let SlotParts(index, generation, owner) = slot;
+                let ticket = Ticket {
+                    index,
+                    generation,
+                    owner,
+                };
+                let end = End::arrive(ring.$mine(), ticket)?;
+                Ok(Self::with(ring, end))
+            }
+        }
+    };
+}
+
+end! {
+    /// A registered writer.
+    Writer, writers, readers
+}
+end! {
+    /// A registered reader.
+    Reader, readers, writers
+}
+
+impl Writer {
+    /// May it put? Not when it is closed, or every registered reader is.
+    ///
+    /// # Errors
+    ///
+    /// [`PutError::Closed`].
+    #[inline]
+    pub fn check(&self) -> Result<(), PutError> {
+        if !self.is_open() {
+            return Err(PutError::Closed);
+        }
+        if self.others_gone(self.look_is_due()) {
+            self.look_again();
+            return Err(PutError::Closed);
+        }
+        Ok(())
+    }
+}
+
+impl Reader {
+    /// Would a get that finds nothing say that nothing will come? `alive`: looks at the
+    /// processes of the other side, too.
+    pub fn is_over(&self, alive: Option<&mut dyn FnMut(Identity) -> bool>) -> bool {
+        !self.is_open()
+            || match alive {
+                Some(alive) => self.others_gone_by(alive),
+                None => self.others_gone(false),
+            }
+    }
+
+    /// May it get?
+    ///
+    /// # Errors
+    ///
+    /// [`GetError::Closed`].
+    #[inline]
+    pub fn check(&self) -> Result<(), GetError> {
+        match self.is_open() {
+            true => Ok(()),
+            false => Err(GetError::Closed),
+        }
+    }
+}
+
+/// What a message says of an end.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct SlotParts(u32, u64, u64);
+
+/// What a message says of a ring: indices of descriptors, which of its segment's rings it is, and
+/// what its messages are called.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct RingParts {
+    segment: u32,
+    courier: Option<u32>,
+    place: (u8, u8),
+    tag: String,
+}
+
+impl RingParts {
+    /// Encloses the descriptors of this ring in the message that this thread encodes.
+    ///
+    /// # Errors
+    ///
+    /// As a sentence: there is no message, or no descriptor left.
+    pub fn enclose(ring: &Ring) -> Result<Self, String> {
+        let enclose = |fd: BorrowedFd<'_>| parcel::enclose(fd).map_err(|e| e.to_string());
+        Ok(Self {
+            segment: enclose(ring.segment().as_fd())?,
+            courier: ring.courier().map(enclose).transpose()?,
+            place: ring.place(),
+            tag: ring.segment().kind().tag.clone(),
+        })
+    }
+
+    /// What the sender calls its messages. That it is true, [`RingParts::ring`] finds out.
+    pub fn tag(&self) -> &str {
+        &self.tag
+    }
+
+    /// Which ring of how many: 0 of 0 for a queue.
+    pub fn place(&self) -> (u8, u8) {
+        self.place
+    }
+
+    /// The ring.
+    ///
+    /// # Errors
+    ///
+    /// As a sentence: no descriptor came, or it is something else.
+    pub fn ring(self) -> Result<Ring, String> {
+        let take = |index| parcel::take(index).map_err(|e| e.to_string());
+        let segment = take(self.segment)?;
+        let courier = self.courier.map(take).transpose()?;
+        Ring::attach(segment, courier, &self.tag, self.place).map_err(|e| e.to_string())
+    }
+}
+
+/// A serializer's error, from a sentence.
+pub fn no_ser<E: ser::Error>(why: impl fmt::Display) -> E {
+    parcel::refuse(why, |why| E::custom(why))
+}
+
+/// A deserializer's error, from a sentence.
+pub fn no_de<E: de::Error>(why: impl fmt::Display) -> E {
+    parcel::refuse(why, |why| E::custom(why))
+}

@@ -1,0 +1,155 @@
+//! Byte connections: messages of bytes, with borders; and as streams, without.
+
+use crate::codec::{Bytes, GetFailure};
+use crate::connection::Connection;
+use crate::ends::{Receiver, Sender};
+use crate::error::{BufferTooShort, RecvBytesError, RecvError, RecvIntoError};
+use multiproc_core::deadline::Deadline;
+use multiproc_ring::Wait;
+use std::io::{self, Read, Write};
+
+impl Receiver<Vec<u8>, Bytes> {
+    /// Receives the next message, if it has at most `most` bytes. *Blocks*, *wakes* and *if a
+    /// peer dies*: as [`Receiver::recv`].
+    ///
+    /// # Errors
+    ///
+    /// [`RecvBytesError::TooLong`] closes this receiving end, before the message was read into
+    /// memory.
+    pub fn recv_bytes(&self, most: usize) -> Result<Vec<u8>, RecvBytesError> {
+        let loan = self.recv_loan()?;
+        if loan.len() > most {
+            let len = loan.len();
+            drop(loan);
+            self.close();
+            return Err(RecvBytesError::TooLong { len, most });
+        }
+        Ok(loan.to_vec())
+    }
+
+    /// Receives the next message into `buffer`, whose rest stays as it is; returns its length.
+    /// *Blocks*, *wakes* and *if a peer dies*: as [`Receiver::recv`].
+    ///
+    /// # Errors
+    ///
+    /// [`RecvIntoError::TooShort`] has the message, complete.
+    pub fn recv_bytes_into(&self, buffer: &mut [u8]) -> Result<usize, RecvIntoError> {
+        let loan = self.recv_loan()?;
+        match buffer.get_mut(..loan.len()) {
+            Some(place) => {
+                place.copy_from_slice(&loan);
+                Ok(loan.len())
+            }
+            None => Err(BufferTooShort {
+                message: loan.to_vec(),
+                room: buffer.len(),
+            }
+            .into()),
+        }
+    }
+
+    /// Receives the next message into `to`, whose content it replaces: no new allocation.
+    /// *Blocks*, *wakes* and *if a peer dies*: as [`Receiver::recv`].
+    ///
+    /// # Errors
+    ///
+    /// See [`RecvError`].
+    pub fn recv_into_vec(&self, to: &mut Vec<u8>) -> Result<(), RecvError> {
+        let get = |wait: Wait<'_>| -> Result<(), GetFailure> {
+            Ok(self.end().ring().get_into(to, wait)?)
+        };
+        Ok(self.get(Deadline::NEVER, get)?)
+    }
+}
+
+impl Connection<Vec<u8>, Vec<u8>, Bytes> {
+    /// As [`Receiver::recv_bytes`]. *Blocks*, *wakes* and *if a peer dies*: as there.
+    ///
+    /// # Errors
+    ///
+    /// As there: after `TooLong` this end still sends.
+    pub fn recv_bytes(&self, most: usize) -> Result<Vec<u8>, RecvBytesError> {
+        self.receiver.recv_bytes(most)
+    }
+
+    /// As [`Receiver::recv_bytes_into`]. *Blocks*, *wakes* and *if a peer dies*: as there.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn recv_bytes_into(&self, buffer: &mut [u8]) -> Result<usize, RecvIntoError> {
+        self.receiver.recv_bytes_into(buffer)
+    }
+
+    /// As [`Receiver::recv_into_vec`]. *Blocks*, *wakes* and *if a peer dies*: as there.
+    ///
+    /// # Errors
+    ///
+    /// See [`RecvError`].
+    pub fn recv_into_vec(&self, to: &mut Vec<u8>) -> Result<(), RecvError> {
+        self.receiver.recv_into_vec(to)
+    }
+}
+
+fn read_error(error: RecvError) -> io::Error {
+    match error {
+        RecvError::Corrupted => io::Error::new(io::ErrorKind::InvalidData, error),
+        other => io::Error::other(other),
+    }
+}
+
+/// The messages' bytes one after the other, without their borders. What one `read` leaves of a
+/// message, the next one gets; the other methods receive the next message.
+impl Read for Receiver<Vec<u8>, Bytes> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        // An empty message is no end of file.
+        while self.rest.position() >= self.rest.get_ref().len() as u64 {
+            let mut message = std::mem::take(&mut self.rest).into_inner();
+            match self.recv_into_vec(&mut message) {
+                Ok(()) => self.rest = io::Cursor::new(message),
+                Err(RecvError::Closed) => return Ok(0),
+                Err(other) => return Err(read_error(other)),
+            }
+        }
+        self.rest.read(buffer)
+    }
+}
+
+/// Each `write` is a message.
+impl Write for Sender<Vec<u8>, Bytes> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if bytes.is_empty() {
+            return Ok(0);
+        }
+        match self.send_bytes(bytes) {
+            Ok(()) => Ok(bytes.len()),
+            Err(error @ crate::SendError::Closed(())) => {
+                Err(io::Error::new(io::ErrorKind::BrokenPipe, error))
+            }
+            Err(error) => Err(io::Error::other(error)),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Read for Connection<Vec<u8>, Vec<u8>, Bytes> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.receiver.read(buffer)
+    }
+}
+
+impl Write for Connection<Vec<u8>, Vec<u8>, Bytes> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.sender.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

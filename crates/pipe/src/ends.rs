@@ -1,0 +1,348 @@
+use crate::codec::{Bytes, Codec, GetFailure, PutFailure, Serde};
+use crate::error::{
+    RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError,
+};
+use multiproc_core::deadline::Deadline;
+use multiproc_core::identity::Identity;
+use multiproc_message::ends::{Reader, Writer};
+use multiproc_message::loan::{ReadLoan, WriteLoan};
+use multiproc_message::ready::Ready;
+use multiproc_ring::Wait;
+use std::fmt;
+use std::marker::PhantomData;
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+/// The sending end of a direction.
+///
+/// `Clone` registers another end. Moved into a child (`Process::start(move || …)`) it belongs to
+/// the child; borrowed by a child it stays the parent's, and the child registers its own on
+/// first use; in a message it travels. At most 512 sending ends of one direction exist at a
+/// time.
+pub struct Sender<T, C = Serde> {
+    end: Writer,
+    types: PhantomData<fn(T) -> C>,
+}
+
+/// The receiving end of a direction.
+///
+/// `Clone`, children and limits as for [`Sender`].
+pub struct Receiver<T, C = Serde> {
+    end: Reader,
+    types: PhantomData<fn(C) -> T>,
+    /// What [`std::io::Read`] has not read yet of a message that it received.
+    pub(crate) rest: std::io::Cursor<Vec<u8>>,
+}
+
+impl<T, C> Sender<T, C> {
+    pub(crate) fn new(end: Writer) -> Self {
+        Self {
+            end,
+            types: PhantomData,
+        }
+    }
+
+    pub(crate) fn end(&self) -> &Writer {
+        &self.end
+    }
+
+    /// Closes this end, as dropping it does; once more is harmless.
+    pub fn close(&self) {
+        self.end.close();
+    }
+
+    /// Can this end not be used any more: was it closed here?
+    pub fn is_closed(&self) -> bool {
+        !self.end.is_open()
+    }
+}
+
+impl<T, C: Codec<T>> Sender<T, C> {
+    #[inline]
+    fn send_by(&self, message: &T, deadline: Deadline) -> Result<(), PutFailure> {
+        self.end.check()?;
+        let in_vain = |thorough| !self.end.is_open() || self.end.others_gone(thorough);
+        let in_vain = &in_vain;
+        C::put(self.end.ring(), message, Wait { deadline, in_vain })
+    }
+
+    /// Sends a message. When it has returned, the message is in shared memory, whatever happens
+    /// to this process.
+    ///
+    /// *Blocks until* there is room. *Wakes when* a message is received, or the last receiver
+    /// closes. *If a peer dies*: when it was the last receiver, `Closed` within 100 ms; in the
+    /// middle of a send, nothing of its message is seen.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`] hands the message back.
+    #[inline]
+    pub fn send(&self, message: T) -> Result<(), SendError<T>> {
+        self.send_by(&message, Deadline::NEVER)
+            .map_err(|e| SendError::new(message, e))
+    }
+
+    /// Sends a message if there is room. Never blocks.
+    ///
+    /// # Errors
+    ///
+    /// [`TrySendError`] hands the message back.
+    pub fn try_send(&self, message: T) -> Result<(), TrySendError<T>> {
+        self.send_by(&message, Deadline::NOW)
+            .map_err(|e| TrySendError::new(message, e))
+    }
+
+    /// Sends a message. *Blocks until* there is room or `timeout` is over. *Wakes when* and *if
+    /// a peer dies*: as [`Sender::send`].
+    ///
+    /// # Errors
+    ///
+    /// [`SendTimeoutError`] hands the message back.
+    pub fn send_timeout(&self, message: T, timeout: Duration) -> Result<(), SendTimeoutError<T>> {
+        self.send_by(&message, Deadline::after(timeout))
+            .map_err(|e| SendTimeoutError::new(message, e))
+    }
+}
+
+impl Sender<Vec<u8>, Bytes> {
+    /// Sends these bytes as one message: [`Sender::send`] without a `Vec`. *Blocks*, *wakes* and
+    /// *if a peer dies*: as there.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`].
+    pub fn send_bytes(&self, bytes: &[u8]) -> Result<(), SendError<()>> {
+        let send = || {
+            self.end.check()?;
+            let in_vain = |thorough| !self.end.is_open() || self.end.others_gone(thorough);
+            let in_vain = &in_vain;
+            let deadline = Deadline::NEVER;
+            self.end.ring().put(bytes, Wait { deadline, in_vain })
+        };
+        send().map_err(|e| SendError::new((), e.into()))
+    }
+
+    /// Room for a message of `len` bytes, to be written in place; others who share this end wait
+    /// meanwhile. *Blocks*, *wakes* and *if a peer dies*: as [`Sender::send`].
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`].
+    pub fn send_loan(&self, len: usize) -> Result<WriteLoan<'_>, SendError<()>> {
+        let loan = || {
+            self.end.check()?;
+            let in_vain = |thorough| !self.end.is_open() || self.end.others_gone(thorough);
+            let in_vain = &in_vain;
+            let deadline = Deadline::NEVER;
+            WriteLoan::of(self.end.ring(), len, Wait { deadline, in_vain })
+        };
+        loan().map_err(|e| SendError::new((), e.into()))
+    }
+}
+
+impl<T, C> Receiver<T, C> {
+    pub(crate) fn new(end: Reader) -> Self {
+        Self {
+            end,
+            types: PhantomData,
+            rest: std::io::Cursor::default(),
+        }
+    }
+
+    pub(crate) fn end(&self) -> &Reader {
+        &self.end
+    }
+
+    /// Closes this end, as dropping it does; once more is harmless.
+    pub fn close(&self) {
+        self.end.close();
+    }
+
+    /// Can this end not be used any more: was it closed here?
+    pub fn is_closed(&self) -> bool {
+        !self.end.is_open()
+    }
+
+    /// Is there something to receive, or the end of the stream? *Blocks until* there is, or
+    /// `timeout` is over. *Wakes when* a message comes or the last sender closes. *If a peer
+    /// dies*: when it was the last sender, true within 100 ms. Takes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvError::Closed`] when this end was closed here; `Corrupted`.
+    pub fn poll(&self, timeout: Duration) -> Result<bool, RecvError> {
+        if !self.end.is_open() {
+            return Err(RecvError::Closed);
+        }
+        let wait = Wait {
+            deadline: Deadline::after(timeout),
+            in_vain: &|thorough| self.end.others_gone(thorough),
+        };
+        match self.end.ring().claim(wait) {
+            Ok(claim) => drop(claim),
+            Err(multiproc_ring::GetError::Empty) => return Ok(false),
+            Err(multiproc_ring::GetError::Closed) => {}
+            Err(other) => return Err(GetFailure::from(other).into()),
+        }
+        Ok(true)
+    }
+
+    pub(crate) fn get<R>(
+        &self,
+        deadline: Deadline,
+        get: impl FnOnce(Wait<'_>) -> Result<R, GetFailure>,
+    ) -> Result<R, GetFailure> {
+        self.end.check()?;
+        let in_vain = |thorough| !self.end.is_open() || self.end.others_gone(thorough);
+        get(Wait {
+            deadline,
+            in_vain: &in_vain,
+        })
+    }
+}
+
+impl<T, C: Codec<T>> Receiver<T, C> {
+    #[inline]
+    fn recv_by(&self, deadline: Deadline) -> Result<T, GetFailure> {
+        self.get(deadline, |wait| C::get(self.end.ring(), wait))
+    }
+
+    /// Receives the next message. *Blocks until* there is one, or every sender is gone. *Wakes
+    /// when* one is sent, or the last sender closes. *If a peer dies*: when it was the last
+    /// sender, what it had sent comes first, then `Closed`, within 100 ms.
+    ///
+    /// # Errors
+    ///
+    /// See [`RecvError`].
+    #[inline]
+    pub fn recv(&self) -> Result<T, RecvError> {
+        Ok(self.recv_by(Deadline::NEVER)?)
+    }
+
+    /// Receives the next message, if there is one. Never blocks.
+    ///
+    /// # Errors
+    ///
+    /// See [`TryRecvError`].
+    pub fn try_recv(&self) -> Result<T, TryRecvError> {
+        Ok(self.recv_by(Deadline::NOW)?)
+    }
+
+    /// Receives the next message. *Blocks until* there is one, every sender is gone, or
+    /// `timeout` is over. *Wakes when* and *if a peer dies*: as [`Receiver::recv`].
+    ///
+    /// # Errors
+    ///
+    /// See [`RecvTimeoutError`].
+    pub fn recv_timeout(&self, timeout: Duration) -> Result<T, RecvTimeoutError> {
+        Ok(self.recv_by(Deadline::after(timeout))?)
+    }
+
+    /// Messages as they come, until the end of the stream. *Blocks*, *wakes* and *if a peer
+    /// dies*: as [`Receiver::recv`].
+    pub fn iter(&self) -> Iter<'_, T, C> {
+        Iter {
+            receiver: self,
+            over: false,
+        }
+    }
+}
+
+impl Receiver<Vec<u8>, Bytes> {
+    /// The next message, in place. *Blocks*, *wakes* and *if a peer dies*: as
+    /// [`Receiver::recv`].
+    ///
+    /// # Errors
+    ///
+    /// See [`RecvError`].
+    pub fn recv_loan(&self) -> Result<ReadLoan<'_>, RecvError> {
+        let loan = |wait: Wait<'_>| Ok(ReadLoan::of(self.end.ring(), wait)?);
+        Ok(self.get(Deadline::NEVER, loan)?)
+    }
+}
+
+impl<T, C> Clone for Sender<T, C> {
+    fn clone(&self) -> Self {
+        Self::new(self.end.clone())
+    }
+}
+
+impl<T, C> Clone for Receiver<T, C> {
+    fn clone(&self) -> Self {
+        Self::new(self.end.clone())
+    }
+}
+
+impl<T, C> fmt::Debug for Sender<T, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sender")
+            .field("closed", &self.is_closed())
+            .field("ring", self.end.ring())
+            .finish()
+    }
+}
+
+impl<T, C> fmt::Debug for Receiver<T, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Receiver")
+            .field("closed", &self.is_closed())
+            .field("ring", self.end.ring())
+            .finish()
+    }
+}
+
+impl<T, C> Ready for Receiver<T, C> {
+    fn is_ready(&self, alive: Option<&mut dyn FnMut(Identity) -> bool>) -> bool {
+        !self.end.ring().is_empty() || self.end.is_over(alive)
+    }
+
+    fn arm(&self) -> bool {
+        self.end.ring().arm_data()
+    }
+
+    fn courier(&self) -> Option<BorrowedFd<'_>> {
+        self.end.ring().courier()
+    }
+}
+
+/// Messages as they come, until the end of the stream, or after an error that every further
+/// `recv` would meet, too.
+pub struct Iter<'a, T, C = Serde> {
+    receiver: &'a Receiver<T, C>,
+    over: bool,
+}
+
+impl<T, C: Codec<T>> Iterator for Iter<'_, T, C> {
+    type Item = Result<T, RecvError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.over {
+            return None;
+        }
+        let next = self.receiver.recv();
+        self.over = matches!(next, Err(RecvError::Closed | RecvError::Corrupted));
+        match next {
+            Err(RecvError::Closed) => None,
+            other => Some(other),
+        }
+    }
+}
+
+impl<T, C: Codec<T>> std::iter::FusedIterator for Iter<'_, T, C> {}
+
+impl<T, C> fmt::Debug for Iter<'_, T, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Iter")
+            .field("over", &self.over)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a, T, C: Codec<T>> IntoIterator for &'a Receiver<T, C> {
+    type Item = Result<T, RecvError>;
+    type IntoIter = Iter<'a, T, C>;
+
+    fn into_iter(self) -> Iter<'a, T, C> {
+        self.iter()
+    }
+}

@@ -1,0 +1,80 @@
+use multiproc_message::{get_errors, put_errors};
+use thiserror::Error;
+
+pub use multiproc_core::ends::EndError as RegisterError;
+pub use multiproc_segment::CreateError;
+
+put_errors! {
+    "connection":
+    /// Why `send` did not send. The message comes back. `Closed` is what Python calls a broken
+    /// pipe.
+    #[doc(alias = "BrokenPipeError")]
+    SendError {}
+    /// Why `try_send` did not send. The message comes back.
+    TrySendError {
+        /// As many bytes wait to be received as may be.
+        Full("the connection is full")
+    }
+    /// Why `send_timeout` did not send. The message comes back.
+    SendTimeoutError {
+        /// Full until the deadline; a `recv` would make room.
+        Timeout("the connection was full until the deadline")
+    }
+}
+
+get_errors! {
+    "connection":
+    /// Why `recv` has no message. `Closed` is the end of the stream.
+    #[doc(alias = "EOFError")]
+    RecvError {}
+    /// Why `try_recv` has no message.
+    TryRecvError {
+        /// Nothing was sent that was not received.
+        Empty("nothing to receive")
+    }
+    /// Why `recv_timeout` has no message.
+    RecvTimeoutError {
+        /// Nothing came until the deadline.
+        Timeout("nothing came until the deadline")
+    }
+}
+
+/// Why `recv_bytes` has no message.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum RecvBytesError {
+    /// The message is longer than allowed. It is lost, and this end receives no more, as in
+    /// Python: whoever sends more than was agreed may send anything.
+    #[error("a message of {len} bytes came where at most {most} were allowed")]
+    TooLong {
+        /// Its bytes.
+        len: usize,
+        /// The bytes allowed.
+        most: usize,
+    },
+    /// As `recv`.
+    #[error(transparent)]
+    Recv(#[from] RecvError),
+}
+
+/// A message that is longer than the buffer given for it: here it is. It is received.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("a message of {} bytes did not fit into the buffer of {room}", message.len())]
+pub struct BufferTooShort {
+    /// The message, complete.
+    pub message: Vec<u8>,
+    /// Bytes that would have fitted.
+    pub room: usize,
+}
+
+/// Why `recv_bytes_into` has no message in the buffer.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum RecvIntoError {
+    /// See there.
+    #[error(transparent)]
+    TooShort(#[from] BufferTooShort),
+    /// As `recv`.
+    #[error(transparent)]
+    Recv(#[from] RecvError),
+}

@@ -1,0 +1,50 @@
+//! Queues as things to wait for, with others or from an event loop.
+
+use crate::ends::Consumer;
+use crate::joinable::JoinableQueue;
+use crate::queue::Queue;
+use multiproc_core::identity::Identity;
+use multiproc_message::ready::Ready;
+use std::os::fd::BorrowedFd;
+
+impl<T, C> Ready for Queue<T, C> {
+    fn is_ready(&self, _alive: Option<&mut dyn FnMut(Identity) -> bool>) -> bool {
+        !self.is_empty() || self.is_closed_here() || self.ring.is_shut_down()
+    }
+
+    fn arm(&self) -> bool {
+        self.ring.arm_data()
+    }
+
+    fn courier(&self) -> Option<BorrowedFd<'_>> {
+        self.ring.courier()
+    }
+}
+
+impl<T, C> Ready for Consumer<T, C> {
+    fn is_ready(&self, alive: Option<&mut dyn FnMut(Identity) -> bool>) -> bool {
+        Queue::is_ready(self.queue(), None) || self.end().is_over(alive)
+    }
+
+    fn arm(&self) -> bool {
+        self.queue().arm()
+    }
+
+    fn courier(&self) -> Option<BorrowedFd<'_>> {
+        self.queue().courier()
+    }
+}
+
+impl<T, C> Ready for JoinableQueue<T, C> {
+    fn is_ready(&self, _alive: Option<&mut dyn FnMut(Identity) -> bool>) -> bool {
+        !self.is_empty() || self.queue().is_ready(None)
+    }
+
+    fn arm(&self) -> bool {
+        self.queue().arm()
+    }
+
+    fn courier(&self) -> Option<BorrowedFd<'_>> {
+        self.queue().courier()
+    }
+}
