@@ -27,16 +27,15 @@
 //! A peer may put any datagram in: descriptors that nobody asked for are closed, and a record
 //! whose deposit is missing is an error to its reader.
 
+use crate::fd::{self, Received};
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr,
-    bind, connect, getsockname, recvmsg, sendmsg, socket,
+    AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, bind, connect, getsockname, socket,
 };
-use std::io::{self, IoSlice, IoSliceMut};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
-/// The most descriptors that one message can carry: what the kernel sends at once.
-pub const MOST_DESCRIPTORS: usize = 253;
+pub use crate::fd::MOST_DESCRIPTORS;
 
 const BELL: u64 = 0;
 
@@ -111,34 +110,16 @@ impl Courier {
         let fds: Vec<RawFd> = fds.iter().map(AsRawFd::as_raw_fd).collect();
         match self.send(tag, &fds) {
             // Bells that nobody has looked at take room, too.
-            Err(Errno::EAGAIN) => {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
                 self.drop_below(BELL);
-                Ok(self.send(tag, &fds)?)
+                self.send(tag, &fds)
             }
-            other => Ok(other?),
+            other => other,
         }
     }
 
-    fn send(&self, tag: u64, fds: &[RawFd]) -> nix::Result<()> {
-        let bytes = tag.to_ne_bytes();
-        let rights = [ControlMessage::ScmRights(fds)];
-        let rights = if fds.is_empty() {
-            &rights[..0]
-        } else {
-            &rights
-        };
-        loop {
-            match sendmsg::<UnixAddr>(
-                self.socket.as_raw_fd(),
-                &[IoSlice::new(&bytes)],
-                rights,
-                MsgFlags::MSG_NOSIGNAL,
-                None,
-            ) {
-                Err(Errno::EINTR) => {}
-                other => return other.map(drop),
-            }
-        }
+    fn send(&self, tag: u64, fds: &[RawFd]) -> io::Result<()> {
+        fd::send_with(self.as_fd(), &tag.to_ne_bytes(), fds).map(drop)
     }
 
     /// Rings: whoever polls the socket wakes. If it is full, it is readable anyway.
@@ -148,29 +129,13 @@ impl Courier {
 
     fn front(&self, peek: bool) -> Front {
         let mut bytes = [0; 8];
-        let mut space = nix::cmsg_space!([RawFd; MOST_DESCRIPTORS]);
-        let mut flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT;
-        flags.set(MsgFlags::MSG_PEEK, peek);
-        loop {
-            let mut to = [IoSliceMut::new(&mut bytes)];
-            let got =
-                recvmsg::<UnixAddr>(self.socket.as_raw_fd(), &mut to, Some(&mut space), flags);
-            let message = match got {
-                Err(Errno::EINTR) => continue,
-                Err(_) => return Front::Nothing,
-                Ok(message) => message,
-            };
-            let cut = message.flags.contains(MsgFlags::MSG_CTRUNC);
-            let mut fds = Vec::new();
-            for control in message.cmsgs().into_iter().flatten() {
-                if let ControlMessageOwned::ScmRights(raw) = control {
-                    // SAFETY: the kernel has just made these for us, and nobody else knows
-                    // their numbers.
-                    fds.extend(raw.iter().map(|fd| unsafe { OwnedFd::from_raw_fd(*fd) }));
-                }
-            }
-            let tag = u64::from_ne_bytes(bytes);
-            return Front::Deposit { tag, fds, cut };
+        match fd::recv_with(self.as_fd(), &mut bytes, peek) {
+            Ok(Received { fds, cut, .. }) => Front::Deposit {
+                tag: u64::from_ne_bytes(bytes),
+                fds,
+                cut,
+            },
+            Err(_) => Front::Nothing,
         }
     }
 

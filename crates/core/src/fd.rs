@@ -1,8 +1,13 @@
 //! Waiting for a file descriptor, by the same deadlines as everything else.
 
 use crate::deadline::Deadline;
-use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use nix::errno::Errno;
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, UnixAddr, recvmsg, sendmsg};
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+/// The most descriptors that one message can carry: what the kernel sends at once.
+pub const MOST_DESCRIPTORS: usize = 253;
 
 /// *Blocks until* `fd` can be read (for a pidfd: its process ended; for a pipe: data or
 /// end of file), or the deadline. True if it can.
@@ -38,6 +43,72 @@ pub fn wait_readable(fd: BorrowedFd<'_>, deadline: Deadline) -> io::Result<bool>
                 }
             }
         }
+    }
+}
+
+/// Sends bytes and descriptors over a socket; how many bytes went (the descriptors go with the
+/// first). Never blocks, and never raises SIGPIPE.
+///
+/// # Errors
+///
+/// `WouldBlock` where there is no room; else what the kernel says.
+pub fn send_with(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[RawFd]) -> io::Result<usize> {
+    let rights = [ControlMessage::ScmRights(fds)];
+    let rights = if fds.is_empty() {
+        &rights[..0]
+    } else {
+        &rights
+    };
+    let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
+    loop {
+        let parts = [IoSlice::new(bytes)];
+        match sendmsg::<UnixAddr>(socket.as_raw_fd(), &parts, rights, flags, None) {
+            Err(Errno::EINTR) => {}
+            other => return Ok(other?),
+        }
+    }
+}
+
+/// What [`recv_with`] received.
+#[derive(Debug)]
+pub struct Received {
+    /// So many bytes; none at the end of the stream.
+    pub bytes: usize,
+    /// The descriptors that came with them.
+    pub fds: Vec<OwnedFd>,
+    /// This process could have no more descriptors: some are missing.
+    pub cut: bool,
+}
+
+/// Receives bytes and descriptors from a socket, or with `peek` copies of them. Never blocks.
+///
+/// # Errors
+///
+/// `WouldBlock` where nothing is there; else what the kernel says.
+pub fn recv_with(socket: BorrowedFd<'_>, to: &mut [u8], peek: bool) -> io::Result<Received> {
+    let mut space = nix::cmsg_space!([RawFd; MOST_DESCRIPTORS]);
+    let mut flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT;
+    flags.set(MsgFlags::MSG_PEEK, peek);
+    loop {
+        let mut parts = [IoSliceMut::new(to)];
+        let got = recvmsg::<UnixAddr>(socket.as_raw_fd(), &mut parts, Some(&mut space), flags);
+        let message = match got {
+            Err(Errno::EINTR) => continue,
+            other => other?,
+        };
+        let mut fds = Vec::new();
+        for control in message.cmsgs().into_iter().flatten() {
+            if let ControlMessageOwned::ScmRights(raw) = control {
+                // SAFETY: the kernel has just made these for us, and nobody else knows their
+                // numbers. A peer chose what they are descriptors of, and no more.
+                fds.extend(raw.iter().map(|fd| unsafe { OwnedFd::from_raw_fd(*fd) }));
+            }
+        }
+        return Ok(Received {
+            bytes: message.bytes,
+            fds,
+            cut: message.flags.contains(MsgFlags::MSG_CTRUNC),
+        });
     }
 }
 

@@ -20,6 +20,11 @@ pub fn to<R>(child: u32, f: impl FnOnce() -> R) -> R {
     f()
 }
 
+/// Does this thread hand over what it drops?
+pub fn is_on() -> bool {
+    HEIR.get().is_some()
+}
+
 /// Who gets the ends that this thread drops now: `None` outside of hand-over mode. Looked
 /// up once per hand-over, when the first end is dropped. An heir that is dead already
 /// gets its ends all the same: they count as closed, by the same rule as any dead owner's.

@@ -1,11 +1,13 @@
 //! Byte connections: messages of bytes, with borders; and as streams, without.
 
-use crate::codec::{Bytes, GetFailure};
+use crate::codec::Bytes;
 use crate::connection::Connection;
 use crate::ends::{Receiver, Sender};
 use crate::error::{BufferTooShort, RecvBytesError, RecvError, RecvIntoError};
+use crate::stream::Stream;
 use multiproc_core::deadline::Deadline;
-use multiproc_ring::Wait;
+use multiproc_message::loan::ReadLoan;
+use multiproc_ring::{Ring, Wait};
 use std::io::{self, Read, Write};
 
 impl Receiver<Vec<u8>, Bytes> {
@@ -17,14 +19,23 @@ impl Receiver<Vec<u8>, Bytes> {
     /// [`RecvBytesError::TooLong`] closes this receiving end, before the message was read into
     /// memory.
     pub fn recv_bytes(&self, most: usize) -> Result<Vec<u8>, RecvBytesError> {
-        let loan = self.recv_loan()?;
-        if loan.len() > most {
-            let len = loan.len();
-            drop(loan);
-            self.close();
-            return Err(RecvBytesError::TooLong { len, most });
+        let get = |ring, wait: Wait<'_>| {
+            let loan = ReadLoan::of(ring, wait)?;
+            Ok((loan.len(), (loan.len() <= most).then(|| loan.to_vec())))
+        };
+        let from_stream = |stream: &Stream| {
+            let mut message = Vec::new();
+            stream.get_bytes(&mut message, Deadline::NEVER)?;
+            Ok((message.len(), (message.len() <= most).then_some(message)))
+        };
+        let got = self.get(Deadline::NEVER, get, from_stream);
+        match got.map_err(RecvError::from)? {
+            (_, Some(message)) => Ok(message),
+            (len, None) => {
+                self.close();
+                Err(RecvBytesError::TooLong { len, most })
+            }
         }
-        Ok(loan.to_vec())
     }
 
     /// Receives the next message into `buffer`, whose rest stays as it is; returns its length.
@@ -34,18 +45,27 @@ impl Receiver<Vec<u8>, Bytes> {
     ///
     /// [`RecvIntoError::TooShort`] has the message, complete.
     pub fn recv_bytes_into(&self, buffer: &mut [u8]) -> Result<usize, RecvIntoError> {
-        let loan = self.recv_loan()?;
-        match buffer.get_mut(..loan.len()) {
+        let mut fit = |bytes: &[u8]| match buffer.get_mut(..bytes.len()) {
             Some(place) => {
-                place.copy_from_slice(&loan);
-                Ok(loan.len())
+                place.copy_from_slice(bytes);
+                Ok(bytes.len())
             }
             None => Err(BufferTooShort {
-                message: loan.to_vec(),
+                message: bytes.to_vec(),
                 room: buffer.len(),
-            }
-            .into()),
-        }
+            }),
+        };
+        let mut message = Vec::new();
+        let from_stream = |stream: &Stream| {
+            stream.get_bytes(&mut message, Deadline::NEVER)?;
+            Ok(None)
+        };
+        let get = |ring, wait: Wait<'_>| Ok(Some(ReadLoan::of(ring, wait)?));
+        let got = self.get(Deadline::NEVER, get, from_stream);
+        Ok(match got.map_err(RecvError::from)? {
+            Some(loan) => fit(&loan)?,
+            None => fit(&message)?,
+        })
     }
 
     /// Receives the next message into `to`, whose content it replaces: no new allocation.
@@ -55,10 +75,11 @@ impl Receiver<Vec<u8>, Bytes> {
     ///
     /// See [`RecvError`].
     pub fn recv_into_vec(&self, to: &mut Vec<u8>) -> Result<(), RecvError> {
-        let get = |wait: Wait<'_>| -> Result<(), GetFailure> {
-            Ok(self.end().ring().get_into(to, wait)?)
-        };
-        Ok(self.get(Deadline::NEVER, get)?)
+        let to = std::cell::RefCell::new(to);
+        let get = |ring: &Ring, wait: Wait<'_>| Ok(ring.get_into(&mut to.borrow_mut(), wait)?);
+        let from_stream =
+            |stream: &Stream| Ok(stream.get_bytes(&mut to.borrow_mut(), Deadline::NEVER)?);
+        Ok(self.get(Deadline::NEVER, get, from_stream)?)
     }
 }
 

@@ -4,6 +4,7 @@ use crate::error::{
     RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError,
 };
 use multiproc_core::identity::Identity;
+use multiproc_message::ends::{Reader, Writer};
 use multiproc_message::loan::{ReadLoan, WriteLoan};
 use multiproc_message::ready::Ready;
 use std::fmt;
@@ -31,6 +32,11 @@ impl<S, R, C> Connection<S, R, C> {
     /// thread.
     pub fn split(self) -> (Receiver<R, C>, Sender<S, C>) {
         (self.receiver, self.sender)
+    }
+
+    /// Its registered ends.
+    pub(crate) fn into_ends(self) -> Result<(Writer, Reader), String> {
+        Ok((self.sender.into_end()?, self.receiver.into_end()?))
     }
 
     /// The sending half.

@@ -2,16 +2,34 @@ use crate::codec::{Bytes, Codec, GetFailure, PutFailure, Serde};
 use crate::error::{
     RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError,
 };
+use crate::stream::Stream;
 use multiproc_core::deadline::Deadline;
 use multiproc_core::identity::Identity;
 use multiproc_message::ends::{Reader, Writer};
 use multiproc_message::loan::{ReadLoan, WriteLoan};
 use multiproc_message::ready::Ready;
-use multiproc_ring::Wait;
+use multiproc_ring::{Ring, Wait};
 use std::fmt;
 use std::marker::PhantomData;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
+
+/// What a sender sends through.
+#[derive(Clone)]
+enum SendLine {
+    Ring(Writer),
+    Stream(Stream),
+}
+
+/// What a receiver receives from.
+#[derive(Clone)]
+enum RecvLine {
+    Ring(Reader),
+    Stream(Stream),
+}
+
+/// Said of what needs shared memory and is asked of TCP.
+const NOT_OVER_TCP: &str = "a connection over TCP has no shared memory for this";
 
 /// The sending end of a direction.
 ///
@@ -20,7 +38,7 @@ use std::time::Duration;
 /// first use; in a message it travels. At most 512 sending ends of one direction exist at a
 /// time.
 pub struct Sender<T, C = Serde> {
-    end: Writer,
+    line: SendLine,
     types: PhantomData<fn(T) -> C>,
 }
 
@@ -28,7 +46,7 @@ pub struct Sender<T, C = Serde> {
 ///
 /// `Clone`, children and limits as for [`Sender`].
 pub struct Receiver<T, C = Serde> {
-    end: Reader,
+    line: RecvLine,
     types: PhantomData<fn(C) -> T>,
     /// What [`std::io::Read`] has not read yet of a message that it received.
     pub(crate) rest: std::io::Cursor<Vec<u8>>,
@@ -37,33 +55,61 @@ pub struct Receiver<T, C = Serde> {
 impl<T, C> Sender<T, C> {
     pub(crate) fn new(end: Writer) -> Self {
         Self {
-            end,
+            line: SendLine::Ring(end),
             types: PhantomData,
         }
     }
 
-    pub(crate) fn end(&self) -> &Writer {
-        &self.end
+    pub(crate) fn over(stream: Stream) -> Self {
+        Self {
+            line: SendLine::Stream(stream),
+            types: PhantomData,
+        }
+    }
+
+    pub(crate) fn into_end(self) -> Result<Writer, &'static str> {
+        match self.line {
+            SendLine::Ring(end) => Ok(end),
+            SendLine::Stream(_) => Err(NOT_OVER_TCP),
+        }
+    }
+
+    /// The registered end, unless it sends over TCP.
+    pub(crate) fn end(&self) -> Result<&Writer, &'static str> {
+        match &self.line {
+            SendLine::Ring(end) => Ok(end),
+            SendLine::Stream(_) => Err(NOT_OVER_TCP),
+        }
     }
 
     /// Closes this end, as dropping it does; once more is harmless.
     pub fn close(&self) {
-        self.end.close();
+        match &self.line {
+            SendLine::Ring(end) => end.close(),
+            SendLine::Stream(stream) => stream.close(),
+        }
     }
 
     /// Can this end not be used any more: was it closed here?
     pub fn is_closed(&self) -> bool {
-        !self.end.is_open()
+        match &self.line {
+            SendLine::Ring(end) => !end.is_open(),
+            SendLine::Stream(stream) => stream.is_closed(),
+        }
     }
 }
 
 impl<T, C: Codec<T>> Sender<T, C> {
     #[inline]
     fn send_by(&self, message: &T, deadline: Deadline) -> Result<(), PutFailure> {
-        self.end.check()?;
-        let in_vain = |thorough| !self.end.is_open() || self.end.others_gone(thorough);
+        let end = match &self.line {
+            SendLine::Ring(end) => end,
+            SendLine::Stream(stream) => return stream.put::<T, C>(message, deadline),
+        };
+        end.check()?;
+        let in_vain = |thorough| !end.is_open() || end.others_gone(thorough);
         let in_vain = &in_vain;
-        C::put(self.end.ring(), message, Wait { deadline, in_vain })
+        C::put(end.ring(), message, Wait { deadline, in_vain })
     }
 
     /// Sends a message. When it has returned, the message is in shared memory, whatever happens
@@ -112,55 +158,85 @@ impl Sender<Vec<u8>, Bytes> {
     ///
     /// [`SendError`].
     pub fn send_bytes(&self, bytes: &[u8]) -> Result<(), SendError<()>> {
+        let deadline = Deadline::NEVER;
         let send = || {
-            self.end.check()?;
-            let in_vain = |thorough| !self.end.is_open() || self.end.others_gone(thorough);
+            let end = match &self.line {
+                SendLine::Ring(end) => end,
+                SendLine::Stream(stream) => return stream.put_bytes(bytes, deadline),
+            };
+            end.check()?;
+            let in_vain = |thorough| !end.is_open() || end.others_gone(thorough);
             let in_vain = &in_vain;
-            let deadline = Deadline::NEVER;
-            self.end.ring().put(bytes, Wait { deadline, in_vain })
+            end.ring().put(bytes, Wait { deadline, in_vain })
         };
         send().map_err(|e| SendError::new((), e.into()))
     }
 
     /// Room for a message of `len` bytes, to be written in place; others who share this end wait
-    /// meanwhile. *Blocks*, *wakes* and *if a peer dies*: as [`Sender::send`].
+    /// meanwhile. Not over TCP. *Blocks*, *wakes* and *if a peer dies*: as [`Sender::send`].
     ///
     /// # Errors
     ///
     /// [`SendError`].
     pub fn send_loan(&self, len: usize) -> Result<WriteLoan<'_>, SendError<()>> {
         let loan = || {
-            self.end.check()?;
-            let in_vain = |thorough| !self.end.is_open() || self.end.others_gone(thorough);
+            let end = self.end().map_err(|why| PutFailure::Encode(why.into()))?;
+            end.check()?;
+            let in_vain = |thorough| !end.is_open() || end.others_gone(thorough);
             let in_vain = &in_vain;
             let deadline = Deadline::NEVER;
-            WriteLoan::of(self.end.ring(), len, Wait { deadline, in_vain })
+            Ok(WriteLoan::of(end.ring(), len, Wait { deadline, in_vain })?)
         };
-        loan().map_err(|e| SendError::new((), e.into()))
+        loan().map_err(|e| SendError::new((), e))
     }
 }
 
 impl<T, C> Receiver<T, C> {
     pub(crate) fn new(end: Reader) -> Self {
         Self {
-            end,
+            line: RecvLine::Ring(end),
             types: PhantomData,
             rest: std::io::Cursor::default(),
         }
     }
 
-    pub(crate) fn end(&self) -> &Reader {
-        &self.end
+    pub(crate) fn over(stream: Stream) -> Self {
+        Self {
+            line: RecvLine::Stream(stream),
+            types: PhantomData,
+            rest: std::io::Cursor::default(),
+        }
+    }
+
+    pub(crate) fn into_end(self) -> Result<Reader, &'static str> {
+        match self.line {
+            RecvLine::Ring(end) => Ok(end),
+            RecvLine::Stream(_) => Err(NOT_OVER_TCP),
+        }
+    }
+
+    /// The registered end, unless it receives over TCP.
+    pub(crate) fn end(&self) -> Result<&Reader, &'static str> {
+        match &self.line {
+            RecvLine::Ring(end) => Ok(end),
+            RecvLine::Stream(_) => Err(NOT_OVER_TCP),
+        }
     }
 
     /// Closes this end, as dropping it does; once more is harmless.
     pub fn close(&self) {
-        self.end.close();
+        match &self.line {
+            RecvLine::Ring(end) => end.close(),
+            RecvLine::Stream(stream) => stream.close(),
+        }
     }
 
     /// Can this end not be used any more: was it closed here?
     pub fn is_closed(&self) -> bool {
-        !self.end.is_open()
+        match &self.line {
+            RecvLine::Ring(end) => !end.is_open(),
+            RecvLine::Stream(stream) => stream.is_closed(),
+        }
     }
 
     /// Is there something to receive, or the end of the stream? *Blocks until* there is, or
@@ -171,14 +247,16 @@ impl<T, C> Receiver<T, C> {
     ///
     /// [`RecvError::Closed`] when this end was closed here; `Corrupted`.
     pub fn poll(&self, timeout: Duration) -> Result<bool, RecvError> {
-        if !self.end.is_open() {
+        if self.is_closed() {
             return Err(RecvError::Closed);
         }
-        let wait = Wait {
-            deadline: Deadline::after(timeout),
-            in_vain: &|thorough| self.end.others_gone(thorough),
+        let deadline = Deadline::after(timeout);
+        let end = match &self.line {
+            RecvLine::Ring(end) => end,
+            RecvLine::Stream(stream) => return Ok(stream.poll(deadline)),
         };
-        match self.end.ring().claim(wait) {
+        let in_vain = &|thorough| end.others_gone(thorough);
+        match end.ring().claim(Wait { deadline, in_vain }) {
             Ok(claim) => drop(claim),
             Err(multiproc_ring::GetError::Empty) => return Ok(false),
             Err(multiproc_ring::GetError::Closed) => {}
@@ -187,24 +265,29 @@ impl<T, C> Receiver<T, C> {
         Ok(true)
     }
 
-    pub(crate) fn get<R>(
-        &self,
+    /// Gets from the ring, or from the stream.
+    #[inline]
+    pub(crate) fn get<'s, R>(
+        &'s self,
         deadline: Deadline,
-        get: impl FnOnce(Wait<'_>) -> Result<R, GetFailure>,
+        from_ring: impl FnOnce(&'s Ring, Wait<'_>) -> Result<R, GetFailure>,
+        from_stream: impl FnOnce(&Stream) -> Result<R, GetFailure>,
     ) -> Result<R, GetFailure> {
-        self.end.check()?;
-        let in_vain = |thorough| !self.end.is_open() || self.end.others_gone(thorough);
-        get(Wait {
-            deadline,
-            in_vain: &in_vain,
-        })
+        let end = match &self.line {
+            RecvLine::Ring(end) => end,
+            RecvLine::Stream(stream) => return from_stream(stream),
+        };
+        end.check()?;
+        let in_vain = |thorough| !end.is_open() || end.others_gone(thorough);
+        let in_vain = &in_vain;
+        from_ring(end.ring(), Wait { deadline, in_vain })
     }
 }
 
 impl<T, C: Codec<T>> Receiver<T, C> {
     #[inline]
     fn recv_by(&self, deadline: Deadline) -> Result<T, GetFailure> {
-        self.get(deadline, |wait| C::get(self.end.ring(), wait))
+        self.get(deadline, C::get, |stream| stream.get::<T, C>(deadline))
     }
 
     /// Receives the next message. *Blocks until* there is one, or every sender is gone. *Wakes
@@ -249,27 +332,35 @@ impl<T, C: Codec<T>> Receiver<T, C> {
 }
 
 impl Receiver<Vec<u8>, Bytes> {
-    /// The next message, in place. *Blocks*, *wakes* and *if a peer dies*: as
+    /// The next message, in place. Not over TCP. *Blocks*, *wakes* and *if a peer dies*: as
     /// [`Receiver::recv`].
     ///
     /// # Errors
     ///
     /// See [`RecvError`].
     pub fn recv_loan(&self) -> Result<ReadLoan<'_>, RecvError> {
-        let loan = |wait: Wait<'_>| Ok(ReadLoan::of(self.end.ring(), wait)?);
-        Ok(self.get(Deadline::NEVER, loan)?)
+        let refused = |_: &Stream| Err(GetFailure::Decode(NOT_OVER_TCP.into()));
+        let loan = |ring, wait: Wait<'_>| Ok(ReadLoan::of(ring, wait)?);
+        Ok(self.get(Deadline::NEVER, loan, refused)?)
     }
 }
 
 impl<T, C> Clone for Sender<T, C> {
     fn clone(&self) -> Self {
-        Self::new(self.end.clone())
+        Self {
+            line: self.line.clone(),
+            types: PhantomData,
+        }
     }
 }
 
 impl<T, C> Clone for Receiver<T, C> {
     fn clone(&self) -> Self {
-        Self::new(self.end.clone())
+        Self {
+            line: self.line.clone(),
+            types: PhantomData,
+            rest: std::io::Cursor::default(),
+        }
     }
 }
 
@@ -277,7 +368,7 @@ impl<T, C> fmt::Debug for Sender<T, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sender")
             .field("closed", &self.is_closed())
-            .field("ring", self.end.ring())
+            .field("over", &self.line)
             .finish()
     }
 }
@@ -286,22 +377,49 @@ impl<T, C> fmt::Debug for Receiver<T, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Receiver")
             .field("closed", &self.is_closed())
-            .field("ring", self.end.ring())
+            .field("over", &self.line)
             .finish()
     }
 }
 
 impl<T, C> Ready for Receiver<T, C> {
     fn is_ready(&self, alive: Option<&mut dyn FnMut(Identity) -> bool>) -> bool {
-        !self.end.ring().is_empty() || self.end.is_over(alive)
+        match &self.line {
+            RecvLine::Ring(end) => !end.ring().is_empty() || end.is_over(alive),
+            RecvLine::Stream(stream) => stream.poll(Deadline::NOW),
+        }
     }
 
     fn arm(&self) -> bool {
-        self.end.ring().arm_data()
+        match &self.line {
+            RecvLine::Ring(end) => end.ring().arm_data(),
+            RecvLine::Stream(stream) => !stream.poll(Deadline::NOW),
+        }
     }
 
     fn courier(&self) -> Option<BorrowedFd<'_>> {
-        self.end.ring().courier()
+        match &self.line {
+            RecvLine::Ring(end) => end.ring().courier(),
+            RecvLine::Stream(stream) => Some(stream.socket()),
+        }
+    }
+}
+
+impl fmt::Debug for SendLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ring(end) => end.ring().fmt(f),
+            Self::Stream(stream) => stream.fmt(f),
+        }
+    }
+}
+
+impl fmt::Debug for RecvLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ring(end) => end.ring().fmt(f),
+            Self::Stream(stream) => stream.fmt(f),
+        }
     }
 }
 

@@ -26,6 +26,7 @@
 //! | [`Pipe`] | makes the two ends: [`duplex`](Pipe::duplex), [`simplex`](Pipe::simplex), [`options`](Pipe::options) |
 //! | [`Connection`] | an end that sends `S` and receives `R` |
 //! | [`Sender`], [`Receiver`] | ends of one direction: the wrong one does not compile |
+//! | [`Listener`], [`Client`] | connections between programs that were started apart |
 //! | [`wait`] | for many connections, queues, processes and descriptors at a time |
 //!
 //! # States
@@ -57,19 +58,26 @@
 //! `multiproc_core::ends`).
 #![forbid(unsafe_code)]
 
+mod address;
 mod bytes;
 mod connection;
 mod ends;
 mod error;
+mod handshake;
+mod listener;
 mod options;
+mod stream;
 mod travel;
 
+pub use address::{Address, InvalidAddress};
 pub use connection::Connection;
 pub use ends::{Iter, Receiver, Sender};
 pub use error::{
     BufferTooShort, CreateError, RecvBytesError, RecvError, RecvIntoError, RecvTimeoutError,
     RegisterError, SendError, SendTimeoutError, TryRecvError, TrySendError,
 };
+pub use handshake::HandshakeError;
+pub use listener::{AcceptError, BindError, Client, ConnectError, Listener, ListenerOptions};
 pub use multiproc_message::codec;
 pub use multiproc_message::loan::{NotThatSlice, ReadLoan, WriteLoan};
 pub use multiproc_message::ready::{Ready, Source, WaitError, wait};

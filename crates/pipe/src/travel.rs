@@ -28,8 +28,9 @@ macro_rules! one_way {
     ($name:ident, $end:ident) => {
         impl<T, C: Codec<T>> Serialize for $name<T, C> {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                let parts = RingParts::enclose(self.end().ring()).map_err(no_ser)?;
-                let slot = self.end().enclose().map_err(no_ser)?;
+                let end = self.end().map_err(no_ser)?;
+                let parts = RingParts::enclose(end.ring()).map_err(no_ser)?;
+                let slot = end.enclose().map_err(no_ser)?;
                 (parts, slot).serialize(serializer)
             }
         }

@@ -8,6 +8,7 @@
 
 mod count;
 mod get;
+mod lag;
 mod put;
 mod watch;
 

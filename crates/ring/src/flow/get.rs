@@ -197,6 +197,10 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
         if let Some(found) = self.look()? {
             return Ok(found);
         }
+        if wait.deadline != Deadline::NOW {
+            let items = Position::read(get.head.load(Relaxed)).items;
+            lag::behind(std::ptr::from_ref(get).addr(), items);
+        }
         let mut leader = Leader::new(&get.waiting, wait);
         loop {
             let next = leader.wait(&signs.data, &put.lock);

@@ -248,6 +248,10 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
     #[cold]
     fn wait_for_room(&self, need: usize, wait: Wait<'_>) -> Result<Position, PutError> {
         let (put, get, signs) = (&self.state.put, &self.state.get, &self.state.signs);
+        if wait.deadline != Deadline::NOW {
+            let items = Position::read(put.frontier.load(Relaxed)).items;
+            lag::behind(std::ptr::from_ref(put).addr(), items);
+        }
         let mut leader = Leader::new(&put.waiting, wait);
         loop {
             let next = leader.wait(&signs.room, &get.lock);

@@ -1,0 +1,654 @@
+use crate::address::{Address, InvalidAddress, Listening, Socket};
+use crate::codec::{Codec, Serde};
+use crate::connection::Connection;
+use crate::ends::{Receiver, Sender};
+use crate::error::CreateError;
+use crate::handshake::{Answer, ClientHello, HandshakeError, Hello, Line, Terms};
+use crate::options::{Pipe, message_tag};
+use crate::stream;
+use multiproc_core::deadline::Deadline;
+use multiproc_core::fd;
+use multiproc_message::ends::{Reader, Writer};
+use multiproc_parcel as parcel;
+use std::fmt;
+use std::fs::{self, File};
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+use thiserror::Error;
+
+/// How long a handshake may take, unless the options say otherwise.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Handshakes at a time; who comes beyond waits in the system's queue.
+const MOST_AT_A_TIME: usize = 64;
+
+/// Why nobody listens.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum BindError {
+    /// The text is no address.
+    #[error(transparent)]
+    Address(#[from] InvalidAddress),
+    /// Somebody listens there already.
+    #[error("{0} is in use")]
+    InUse(Address),
+    /// What the system says.
+    #[error("cannot listen on {address}: {source}")]
+    Io {
+        /// Where.
+        address: Address,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// Why nobody was accepted. The listener goes on with the next.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum AcceptError {
+    /// Somebody came, and it did not work out.
+    #[error(transparent)]
+    Handshake(#[from] HandshakeError),
+    /// Nobody came before the deadline.
+    #[error("nobody connected before the deadline")]
+    Timeout,
+    /// The listener was closed.
+    #[error("the listener is closed")]
+    Closed,
+    /// What the system says; above all that no descriptors are left.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Why there is no connection.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The text is no address.
+    #[error(transparent)]
+    Address(#[from] InvalidAddress),
+    /// There is nobody.
+    #[error("nobody listens on {0}")]
+    NotFound(Address),
+    /// It did not work out.
+    #[error(transparent)]
+    Handshake(#[from] HandshakeError),
+    /// What the system says.
+    #[error("cannot connect to {address}: {source}")]
+    Io {
+        /// Where.
+        address: Address,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// Waits for programs that were started apart, at an address.
+///
+/// What [`Listener::accept`] gives is a [`Connection`] like any other: over a Unix address the
+/// data goes through shared memory and the socket is done with after the handshake; over TCP it
+/// stays on the socket.
+///
+/// ```rust,standalone_crate
+/// use multiproc_pipe::{Client, Connection, Listener};
+/// use multiproc_process::Process;
+///
+/// let listener = Listener::options().key(b"secret").bind_anywhere()?;
+/// let address = listener.address().clone();
+/// let client = Process::start(move || {
+///     let server = Client::options().key(b"secret").connect::<String, u32>(&address).unwrap();
+///     server.send("forty-two".into()).unwrap();
+///     assert_eq!(server.recv(), Ok(42));
+/// })?;
+/// let connection: Connection<u32, String> = listener.accept()?;
+/// assert_eq!(connection.recv()?, "forty-two");
+/// connection.send(42)?;
+/// assert!(client.join()?.success());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[doc(alias = "multiprocessing.connection.Listener")]
+pub struct Listener {
+    listening: Mutex<Option<State>>,
+    /// Set before the lock is waited for: an accept that sleeps gives it up at the next slice.
+    closed: AtomicBool,
+    address: Address,
+    terms: Terms,
+    patience: Duration,
+    /// The socket file that goes with this listener, in the process that made it.
+    file: Option<(PathBuf, u32)>,
+}
+
+struct State {
+    socket: Listening,
+    pending: Vec<Pending>,
+    last_accepted: Option<SocketAddr>,
+}
+
+/// A handshake on its way.
+struct Pending {
+    line: Line,
+    hello: Hello,
+    from: Option<SocketAddr>,
+    deadline: Deadline,
+    /// What was offered (over TCP no pipe) for which messages; the client has not said that it
+    /// has it.
+    offered: Option<(Option<Halves>, (String, String))>,
+}
+
+/// How to listen or connect; see [`Listener::options`] and [`Client::options`].
+#[derive(Clone)]
+#[must_use = "options do nothing until bind or connect"]
+pub struct ListenerOptions {
+    terms: Terms,
+    patience: Duration,
+}
+
+impl fmt::Debug for ListenerOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ListenerOptions")
+            .field("keyed", &self.terms.key.is_some())
+            .field("any_user", &self.terms.any_user)
+            .field("handshake_timeout", &self.patience)
+            .finish()
+    }
+}
+
+fn options() -> ListenerOptions {
+    ListenerOptions {
+        terms: Terms {
+            key: None,
+            any_user: false,
+        },
+        patience: PATIENCE,
+    }
+}
+
+impl ListenerOptions {
+    /// Both sides must have this key: each proves it to the other (HMAC-SHA256 over a challenge),
+    /// and none shows it.
+    #[doc(alias = "authkey")]
+    pub fn key(mut self, key: impl AsRef<[u8]>) -> Self {
+        self.terms.key = Some(key.as_ref().to_vec());
+        self
+    }
+
+    /// Accepts processes of other users, too (over a Unix address; over TCP nobody can tell).
+    /// The memory of the connection is passed to them.
+    pub fn any_user(mut self) -> Self {
+        self.terms.any_user = true;
+        self
+    }
+
+    /// How long a handshake may take; 10 seconds by default.
+    pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
+        self.patience = timeout;
+        self
+    }
+
+    /// Listens there.
+    ///
+    /// A socket file that a killed listener left behind is replaced; one that somebody listens
+    /// on is `InUse`.
+    ///
+    /// # Errors
+    ///
+    /// [`BindError`].
+    pub fn bind<A>(&self, address: A) -> Result<Listener, BindError>
+    where
+        A: TryInto<Address>,
+        BindError: From<A::Error>,
+    {
+        let mut address = address.try_into()?;
+        let io = |source: io::Error| match source.kind() {
+            io::ErrorKind::AddrInUse => BindError::InUse(address.clone()),
+            _ => BindError::Io {
+                address: address.clone(),
+                source,
+            },
+        };
+        let socket = match address.listen(self.terms.any_user) {
+            Err(e) if e.kind() == io::ErrorKind::AddrInUse => {
+                replace_stale(&address, self.terms.any_user).map_err(io)?
+            }
+            other => other.map_err(io)?,
+        };
+        if let Some(local) = socket.local() {
+            address = Address::Tcp(local);
+        }
+        let file = match &address {
+            Address::Path(path) => Some((path.clone(), std::process::id())),
+            _ => None,
+        };
+        Ok(Listener {
+            listening: Mutex::new(Some(State {
+                socket,
+                pending: Vec::new(),
+                last_accepted: None,
+            })),
+            closed: AtomicBool::new(false),
+            address,
+            terms: self.terms.clone(),
+            patience: self.patience,
+            file,
+        })
+    }
+
+    /// Listens on an abstract name that nobody else has; see [`Listener::address`].
+    ///
+    /// # Errors
+    ///
+    /// [`BindError`].
+    pub fn bind_anywhere(&self) -> Result<Listener, BindError> {
+        let mut random = [0; 16];
+        let drawn = getrandom::fill(&mut random).map_err(io::Error::other);
+        let name = format!("multiproc-{:032x}", u128::from_ne_bytes(random));
+        let address = Address::Abstract(name.into());
+        drawn.map_err(|source| BindError::Io {
+            address: address.clone(),
+            source,
+        })?;
+        self.bind(address)
+    }
+
+    /// Connects to who listens there. *Blocks until* the handshake is over, at most
+    /// [its timeout](ListenerOptions::handshake_timeout). *Wakes when* the listener answers. *If
+    /// a peer dies*: an error, at once.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`].
+    #[allow(clippy::type_complexity)]
+    pub fn connect<S, R>(
+        &self,
+        address: impl TryInto<Address, Error: Into<ConnectError>>,
+    ) -> Result<Connection<S, R>, ConnectError>
+    where
+        Serde: Codec<S> + Codec<R>,
+    {
+        let address = address.try_into().map_err(Into::into)?;
+        let socket = address.connect().map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                ConnectError::NotFound(address.clone())
+            }
+            _ => ConnectError::Io {
+                address: address.clone(),
+                source,
+            },
+        })?;
+        Ok(self.shake_hands(socket)?)
+    }
+
+    fn shake_hands<S, R>(&self, socket: Socket) -> Result<Connection<S, R>, HandshakeError>
+    where
+        Serde: Codec<S> + Codec<R>,
+    {
+        self.terms.check_user(&socket)?;
+        let deadline = Deadline::after(self.patience);
+        let types = types::<S, R>();
+        let mut line = Line::new(socket)?;
+        let theirs: Hello = line.ask(deadline)?;
+        let mine = self.terms.answer_hello(&theirs, &types)?;
+        line.say(&mine, Vec::new())?;
+        let (proof, end) = match line.ask(deadline)? {
+            Answer::Welcome { proof, end } => (proof, end),
+            Answer::Refused(why) => return Err(HandshakeError::Refused(why)),
+        };
+        self.terms.check_listener(&theirs, &mine, &proof)?;
+        let fds = std::mem::take(&mut line.fds);
+        let connection = match end.is_empty() {
+            true => None,
+            false => Some(
+                parcel::unpack(fds, || <Serde as Codec<Connection<S, R>>>::decode(&end))
+                    .map_err(HandshakeError::Pipe)?,
+            ),
+        };
+        line.say(&true, Vec::new())?;
+        line.finish(deadline)?;
+        match (connection, line.socket) {
+            (Some(connection), _) => Ok(connection),
+            (None, Socket::Tcp(stream)) => Ok(stream::connection(stream)?),
+            (None, Socket::Unix(_)) => Err(HandshakeError::Protocol),
+        }
+    }
+}
+
+impl From<std::convert::Infallible> for BindError {
+    fn from(never: std::convert::Infallible) -> Self {
+        match never {}
+    }
+}
+
+impl From<std::convert::Infallible> for ConnectError {
+    fn from(never: std::convert::Infallible) -> Self {
+        match never {}
+    }
+}
+
+/// What this side sends and receives, by name.
+fn types<S, R>() -> (String, String)
+where
+    Serde: Codec<S> + Codec<R>,
+{
+    (message_tag::<S, Serde>(), message_tag::<R, Serde>())
+}
+
+/// Listens on a path whose socket nobody listens on any more.
+fn replace_stale(address: &Address, any_user: bool) -> io::Result<Listening> {
+    let in_use = || io::Error::from(io::ErrorKind::AddrInUse);
+    let Address::Path(path) = address else {
+        return Err(in_use());
+    };
+    // One at a time, so that nobody removes what another one has just put there.
+    let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
+    let folder = File::open(parent.unwrap_or(Path::new(".")))?;
+    folder.lock()?;
+    match address.connect() {
+        Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => {
+            fs::remove_file(path)?;
+            address.listen(any_user)
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => address.listen(any_user),
+        _ => Err(in_use()),
+    }
+}
+
+/// Connects to a [`Listener`].
+#[derive(Debug)]
+#[doc(alias = "multiprocessing.connection.Client")]
+pub enum Client {}
+
+impl Client {
+    /// Connects to who listens there, without a key. *Blocks until* the handshake is over, at
+    /// most 10 seconds. *Wakes when* the listener answers. *If a peer dies*: an error, at once.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`].
+    pub fn connect<S, R>(
+        address: impl TryInto<Address, Error: Into<ConnectError>>,
+    ) -> Result<Connection<S, R>, ConnectError>
+    where
+        Serde: Codec<S> + Codec<R>,
+    {
+        options().connect(address)
+    }
+
+    /// With a key, or another timeout.
+    pub fn options() -> ListenerOptions {
+        options()
+    }
+}
+
+impl Listener {
+    /// Listens there, without a key: on a Unix address for processes of the same user.
+    ///
+    /// # Errors
+    ///
+    /// [`BindError`].
+    pub fn bind<A>(address: A) -> Result<Self, BindError>
+    where
+        A: TryInto<Address>,
+        BindError: From<A::Error>,
+    {
+        options().bind(address)
+    }
+
+    /// With a key, for other users, or another timeout.
+    pub fn options() -> ListenerOptions {
+        options()
+    }
+
+    /// Where it listens: with the port, where the system has chosen one.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// From where the last one accepted had come; `None` over a Unix address.
+    pub fn last_accepted(&self) -> Option<SocketAddr> {
+        self.lock().as_ref().and_then(|state| state.last_accepted)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<State>> {
+        // A panic in another thread's accept leaves a state that works.
+        self.listening.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// Stops listening, as dropping it does; who has not been accepted is turned away.
+    pub fn close(&self) {
+        self.closed.store(true, Relaxed);
+        if self.lock().take().is_some() {
+            self.remove_file();
+        }
+    }
+
+    fn remove_file(&self) {
+        match &self.file {
+            // A forked copy removes nothing.
+            Some((path, pid)) if *pid == std::process::id() => {
+                let _ = fs::remove_file(path);
+            }
+            _ => {}
+        }
+    }
+
+    /// The next one that connects. *Blocks until* somebody has, and the handshake is over; several
+    /// handshakes go on at a time, so that one who stalls keeps nobody waiting. *Wakes when*
+    /// somebody connects. *If a peer dies* in its handshake, that is an error here, and the
+    /// listener goes on with the next.
+    ///
+    /// # Errors
+    ///
+    /// [`AcceptError`]: of one who came and was not right; call it again for the next.
+    pub fn accept<S, R>(&self) -> Result<Connection<S, R>, AcceptError>
+    where
+        Serde: Codec<S> + Codec<R>,
+    {
+        self.accept_by(Deadline::NEVER)
+    }
+
+    /// As [`Listener::accept`]. *Blocks until* `timeout` is over, at most. *Wakes when* and *if a
+    /// peer dies*: as there.
+    ///
+    /// # Errors
+    ///
+    /// [`AcceptError`].
+    pub fn accept_timeout<S, R>(&self, timeout: Duration) -> Result<Connection<S, R>, AcceptError>
+    where
+        Serde: Codec<S> + Codec<R>,
+    {
+        self.accept_by(Deadline::after(timeout))
+    }
+
+    fn accept_by<S, R>(&self, deadline: Deadline) -> Result<Connection<S, R>, AcceptError>
+    where
+        Serde: Codec<S> + Codec<R>,
+    {
+        let types = types::<S, R>();
+        loop {
+            let mut state = self.lock();
+            if self.closed.load(Relaxed) {
+                return Err(AcceptError::Closed);
+            }
+            let state = state.as_mut().ok_or(AcceptError::Closed)?;
+            self.admit(state)?;
+            for index in 0..state.pending.len() {
+                let outcome = state.pending[index].go_on::<S, R>(&self.terms, &types);
+                let Some(outcome) = outcome.transpose() else {
+                    continue;
+                };
+                let pending = state.pending.swap_remove(index);
+                state.last_accepted = pending.from;
+                return Ok(match outcome? {
+                    Done::Pipe(connection) => *connection,
+                    Done::Stream => match pending.line.socket {
+                        Socket::Tcp(stream) => {
+                            stream::connection(stream).map_err(HandshakeError::Io)?
+                        }
+                        Socket::Unix(_) => return Err(HandshakeError::Protocol.into()),
+                    },
+                });
+            }
+            if deadline.passed() {
+                return Err(AcceptError::Timeout);
+            }
+            self.sleep(state, deadline)?;
+        }
+    }
+
+    /// Takes in who has connected.
+    fn admit(&self, state: &mut State) -> Result<(), AcceptError> {
+        while state.pending.len() < MOST_AT_A_TIME {
+            let (socket, from) = match state.socket.accept() {
+                Ok(accepted) => accepted,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
+                // Gone before it was accepted.
+                Err(e) if e.kind() == io::ErrorKind::ConnectionAborted => continue,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(e) => return Err(e.into()),
+            };
+            self.terms.check_user(&socket)?;
+            let hello = Hello::new(self.terms.key.is_some())?;
+            let mut line = Line::new(socket)?;
+            line.say(&hello, Vec::new())?;
+            state.pending.push(Pending {
+                line,
+                hello,
+                from,
+                deadline: Deadline::after(self.patience),
+                offered: None,
+            });
+        }
+        Ok(())
+    }
+
+    /// In slices, so that another thread's `close` is noticed.
+    fn sleep(&self, state: &State, deadline: Deadline) -> io::Result<()> {
+        let pollfd = |fd: BorrowedFd<'_>, events| libc::pollfd {
+            fd: fd.as_raw_fd(),
+            events,
+            revents: 0,
+        };
+        let room = state.pending.len() < MOST_AT_A_TIME;
+        let mut polled = vec![pollfd(
+            state.socket.as_fd(),
+            if room { libc::POLLIN } else { 0 },
+        )];
+        let mut until = Deadline::after(multiproc_core::wait::SLICE).sooner(deadline);
+        for pending in &state.pending {
+            polled.push(pollfd(pending.line.socket.as_fd(), pending.line.events()));
+            until = until.sooner(pending.deadline);
+        }
+        fd::poll(&mut polled, until.remaining().unwrap_or_default()).map(drop)
+    }
+}
+
+enum Done<S, R> {
+    Pipe(Box<Connection<S, R>>),
+    /// The socket itself.
+    Stream,
+}
+
+impl Pending {
+    /// As far as it goes without waiting. `None`: not done.
+    fn go_on<S, R>(
+        &mut self,
+        terms: &Terms,
+        types: &(String, String),
+    ) -> Result<Option<Done<S, R>>, HandshakeError>
+    where
+        Serde: Codec<S> + Codec<R>,
+    {
+        let stepped = match self.step(terms, types) {
+            Ok(None) if self.deadline.passed() => Err(HandshakeError::Timeout),
+            other => other,
+        };
+        if let Err(why) = &stepped {
+            // Tell the other side, if it listens; what it hears of a wrong key says no more
+            // than that.
+            let _ = self.line.say(&Answer::Refused(why.to_string()), Vec::new());
+            let _ = self.line.send();
+        }
+        stepped
+    }
+
+    fn step<S, R>(
+        &mut self,
+        terms: &Terms,
+        types: &(String, String),
+    ) -> Result<Option<Done<S, R>>, HandshakeError>
+    where
+        Serde: Codec<S> + Codec<R>,
+    {
+        if !self.line.send()? {
+            return Ok(None);
+        }
+        if self.offered.is_none() {
+            let Some(client) = self.line.hear::<ClientHello>()? else {
+                return Ok(None);
+            };
+            let proof = terms.check_client(&self.hello, &client, types)?;
+            let (mine, end, fds) = match &self.line.socket {
+                Socket::Tcp(_) => (None, Vec::new(), Vec::new()),
+                Socket::Unix(_) => {
+                    let (mine, end, fds) = offer::<S, R>().map_err(HandshakeError::Pipe)?;
+                    (Some(mine), end, fds)
+                }
+            };
+            self.line.say(&Answer::Welcome { proof, end }, fds)?;
+            self.offered = Some((mine, types.clone()));
+            if !self.line.send()? {
+                return Ok(None);
+            }
+        }
+        if self.line.hear::<bool>()?.is_none() {
+            return Ok(None);
+        }
+        match self.offered.take() {
+            // Somebody else's accept began this, for other messages.
+            Some((_, theirs)) if theirs != *types => Err(HandshakeError::Types {
+                theirs: format!("{} and {}", theirs.0, theirs.1),
+                mine: format!("{} and {}", types.0, types.1),
+            }),
+            Some((Some((writer, reader)), _)) => Ok(Some(Done::Pipe(Box::new(Connection::new(
+                Sender::new(writer),
+                Receiver::new(reader),
+            ))))),
+            _ => Ok(Some(Done::Stream)),
+        }
+    }
+}
+
+type Halves = (Writer, Reader);
+
+/// A new pipe: this side's end, and the other as a message.
+#[allow(clippy::type_complexity)]
+fn offer<S, R>() -> Result<(Halves, Vec<u8>, Vec<OwnedFd>), String>
+where
+    Serde: Codec<S> + Codec<R>,
+{
+    let (mine, theirs) = Pipe::<S, R>::duplex().map_err(|e: CreateError| e.to_string())?;
+    let mut end = Vec::new();
+    let (encoded, parcel) =
+        parcel::pack(|| <Serde as Codec<Connection<R, S>>>::encode(&theirs, &mut end));
+    encoded?;
+    Ok((mine.into_ends()?, end, parcel.into_descriptors()))
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Listener")
+            .field("address", &self.address)
+            .field("keyed", &self.terms.key.is_some())
+            .finish_non_exhaustive()
+    }
+}
