@@ -136,11 +136,11 @@ fn user(ring: &Ring, seed: u64) {
             }
             10 => {
                 let null: OwnedFd = File::open("/dev/null").unwrap().into();
-                let _ = ring.put_carrying(&vec![4; len], &[null], wait);
+                let _ = ring.put_carrying(&vec![4; len], &[null], len % 2, wait);
             }
             11 => {
                 let _ = ring.get_carried(&mut buffer, &mut fds, wait);
-                let _ = (ring.arm_data(), ring.arm_room(ring.head_seen()));
+                let _ = (ring.arm_data(false), ring.arm_room(ring.head_seen()));
             }
             _ => {
                 let _ = (ring.len(), ring.unfinished(), ring.orphans());
