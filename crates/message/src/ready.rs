@@ -25,12 +25,19 @@ pub trait Ready {
     #[doc(hidden)]
     fn is_ready(&self, alive: Option<&mut dyn FnMut(Identity) -> bool>) -> bool;
 
-    /// Has the courier rung when that changes. True: armed, and nothing there. False: look
-    /// again.
+    /// Is a look at the processes of the other side due, though nothing asks for one? What is
+    /// waited for beside something that is always ready hears of a death all the same.
     #[doc(hidden)]
-    fn arm(&self) -> bool;
+    fn look_is_due(&self) -> bool {
+        false
+    }
 
-    /// What becomes readable then. `None`: made without a courier, or opened by name.
+    /// Has the courier rung when that changes. True: armed, and nothing there. False: look
+    /// again. `rang`: the courier has been readable since the last time.
+    #[doc(hidden)]
+    fn arm(&self, rang: bool) -> bool;
+
+    /// What becomes readable then. `None`: made without a courier, or shared by name.
     #[doc(hidden)]
     fn courier(&self) -> Option<BorrowedFd<'_>>;
 }
@@ -76,7 +83,8 @@ pub enum WaitError {
     Poll(#[from] io::Error),
 }
 
-/// A slice for objects that nobody can ring for: opened by name, or made without a courier.
+/// A slice for objects for which not everybody can ring: shared by name, or made without a
+/// courier.
 const MUTE_SLICE: Duration = Duration::from_millis(2);
 
 /// *Blocks until* at least one of these is ready, or `timeout` (`None`: for ever) is over.
@@ -87,7 +95,7 @@ const MUTE_SLICE: Duration = Duration::from_millis(2);
 /// descriptor when it can be read. *Wakes when* one of them becomes so. *If a peer dies*: that
 /// makes its connections ready within 100 ms.
 ///
-/// Objects that were opened by name, or made without a courier, have nothing that could ring:
+/// Objects that are shared by name, or made without a courier, have nothing that could ring:
 /// with one of these among them, the wait looks every 2 ms.
 ///
 /// # Errors
@@ -107,7 +115,15 @@ struct Waiting<'s, 'a> {
     sources: &'s [Source<'a>],
     deadline: Deadline,
     polled: Vec<libc::pollfd>,
+    /// Objects are among these that cannot ring, or ring for nothing.
+    mute: bool,
+    /// Wake-ups in a row for which there was no reason.
+    in_vain: u32,
 }
+
+/// After so many wake-ups in vain, the couriers that rang are not heard any more in this wait: a
+/// peer may keep them readable (a reader that died left descriptors there, say).
+const MOST_IN_VAIN: u32 = 16;
 
 impl<'s, 'a> Waiting<'s, 'a> {
     fn new(sources: &'s [Source<'a>], deadline: Deadline) -> Self {
@@ -121,45 +137,66 @@ impl<'s, 'a> Waiting<'s, 'a> {
             events: libc::POLLIN,
             revents: 0,
         };
+        let mute = |source: &Source<'_>| matches!(source, Source::Object(object) if object.courier().is_none());
         Self {
             sources,
             deadline,
             polled: sources.iter().map(pollfd).collect(),
+            mute: sources.iter().any(mute),
+            in_vain: 0,
         }
     }
 
     fn run(mut self) -> Result<Vec<usize>, WaitError> {
-        let mut thorough = false;
+        let mut next_look = Deadline::after(SLICE);
         loop {
-            let ready = self.objects_ready(thorough);
+            let last = self.deadline.passed();
+            let mut ready = self.objects_ready(false);
+            if ready.is_empty() && (last || next_look.passed()) {
+                // At the end of a slice, and before giving up: who is alive?
+                ready = self.objects_ready(true);
+                next_look = Deadline::after(SLICE);
+            }
             if !ready.is_empty() {
                 self.poll(Duration::ZERO)?;
                 return Ok(self.everything_ready(ready));
             }
-            if !self.arm_all() {
-                continue; // something came just now
-            }
-            if self.poll(self.slice())? {
+            // What is not armed has something, or a writer is busy there: no sleep then.
+            let sleep = match !last && self.arm_all() {
+                true => self.slice(),
+                false => Duration::ZERO,
+            };
+            if self.poll(sleep)? {
                 let ready = self.everything_ready(ready);
                 if !ready.is_empty() {
                     return Ok(ready);
                 }
-                continue; // a bell, and somebody else was faster
+                // A bell, and somebody else was faster.
+                self.woken_in_vain();
+            } else if !sleep.is_zero() {
+                self.in_vain = 0;
             }
-            if thorough && self.deadline.passed() {
-                return Ok(ready);
+            if last {
+                return Ok(Vec::new());
             }
-            // At the end of a slice, and before giving up: who is alive?
-            thorough = true;
+        }
+    }
+
+    #[cold]
+    fn woken_in_vain(&mut self) {
+        self.in_vain += 1;
+        if self.in_vain < MOST_IN_VAIN {
+            return;
+        }
+        self.in_vain = 0;
+        for polled in self.polled.iter_mut().filter(|polled| polled.revents != 0) {
+            polled.fd = -1;
+            self.mute = true;
         }
     }
 
     fn slice(&self) -> Duration {
-        let mute = self
-            .sources
-            .iter()
-            .any(|source| matches!(source, Source::Object(object) if object.courier().is_none()));
-        let slice = if mute { MUTE_SLICE } else { SLICE };
+        let slice = if self.mute { MUTE_SLICE } else { SLICE };
         self.deadline
             .remaining()
             .map_or(slice, |left| left.min(slice))
@@ -167,8 +204,9 @@ impl<'s, 'a> Waiting<'s, 'a> {
 
     /// Arms every object. False: one of them is not worth sleeping for.
     fn arm_all(&self) -> bool {
-        self.sources.iter().all(|source| match source {
-            Source::Object(object) => object.courier().is_none() || object.arm(),
+        let mut sources = self.sources.iter().zip(&self.polled);
+        sources.all(|(source, polled)| match source {
+            Source::Object(object) => object.courier().is_none() || object.arm(polled.revents != 0),
             Source::Descriptor(_) => true,
         })
     }
@@ -179,6 +217,7 @@ impl<'s, 'a> Waiting<'s, 'a> {
         let mut ready = Vec::new();
         for (index, source) in self.sources.iter().enumerate() {
             if let Source::Object(object) = source {
+                let thorough = thorough || object.look_is_due();
                 let alive: Option<&mut dyn FnMut(Identity) -> bool> = match thorough {
                     true => Some(&mut alive),
                     false => None,

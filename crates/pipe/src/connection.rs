@@ -200,8 +200,12 @@ impl<S, R, C> Ready for Connection<S, R, C> {
         self.receiver.is_ready(alive)
     }
 
-    fn arm(&self) -> bool {
-        self.receiver.arm()
+    fn look_is_due(&self) -> bool {
+        self.receiver.look_is_due()
+    }
+
+    fn arm(&self, rang: bool) -> bool {
+        self.receiver.arm(rang)
     }
 
     fn courier(&self) -> Option<BorrowedFd<'_>> {

@@ -390,16 +390,20 @@ impl<T, C> Ready for Receiver<T, C> {
         }
     }
 
-    fn arm(&self) -> bool {
+    fn look_is_due(&self) -> bool {
+        matches!(&self.line, RecvLine::Ring(end) if end.look_is_due())
+    }
+
+    fn arm(&self, rang: bool) -> bool {
         match &self.line {
-            RecvLine::Ring(end) => end.ring().arm_data(),
+            RecvLine::Ring(end) => end.ring().arm_data(rang),
             RecvLine::Stream(stream) => !stream.poll(Deadline::NOW),
         }
     }
 
     fn courier(&self) -> Option<BorrowedFd<'_>> {
         match &self.line {
-            RecvLine::Ring(end) => end.ring().courier(),
+            RecvLine::Ring(end) => end.ring().bell(),
             RecvLine::Stream(stream) => Some(stream.socket()),
         }
     }

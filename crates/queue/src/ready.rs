@@ -12,12 +12,12 @@ impl<T, C> Ready for Queue<T, C> {
         !self.is_empty() || self.is_closed_here() || self.ring.is_shut_down()
     }
 
-    fn arm(&self) -> bool {
-        self.ring.arm_data()
+    fn arm(&self, rang: bool) -> bool {
+        self.ring.arm_data(rang)
     }
 
     fn courier(&self) -> Option<BorrowedFd<'_>> {
-        self.ring.courier()
+        self.ring.bell()
     }
 }
 
@@ -26,8 +26,12 @@ impl<T, C> Ready for Consumer<T, C> {
         Queue::is_ready(self.queue(), None) || self.end().is_over(alive)
     }
 
-    fn arm(&self) -> bool {
-        self.queue().arm()
+    fn look_is_due(&self) -> bool {
+        self.end().look_is_due()
+    }
+
+    fn arm(&self, rang: bool) -> bool {
+        self.queue().arm(rang)
     }
 
     fn courier(&self) -> Option<BorrowedFd<'_>> {
@@ -40,8 +44,8 @@ impl<T, C> Ready for JoinableQueue<T, C> {
         !self.is_empty() || self.queue().is_ready(None)
     }
 
-    fn arm(&self) -> bool {
-        self.queue().arm()
+    fn arm(&self, rang: bool) -> bool {
+        self.queue().arm(rang)
     }
 
     fn courier(&self) -> Option<BorrowedFd<'_>> {

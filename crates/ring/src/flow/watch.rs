@@ -11,19 +11,25 @@
 use super::*;
 use crate::state::{WATCH_DATA, WATCH_ROOM};
 
+/// How long one who arms waits for a lock: whoever is about to commit is done by then, and
+/// somebody who holds it for longer (a loan) must not keep a watcher from what else it watches.
+const BUSY: Duration = Duration::from_millis(2);
+
 impl<'a, M: Memory + Copy> Flow<'a, M> {
     /// True: nothing is there, and the next COMMIT rings the courier's bell. False: look
     /// again, something is or was there. *Blocks* for the moment in which a writer commits.
+    /// `rang`: the bell has been heard since the last time, so its mark says nothing any more
+    /// (whoever rang may be about to take it away, and waits for the CPU that we have).
     #[must_use]
-    pub fn arm_data(&self) -> bool {
+    pub fn arm_data(&self, rang: bool) -> bool {
         let (put, get, signs) = (&self.state.put, &self.state.get, &self.state.signs);
         // Relaxed: whoever commits from now on takes the mark away, and rings.
-        if signs.watch.load(Relaxed) & WATCH_DATA != 0 {
+        if !rang && signs.watch.load(Relaxed) & WATCH_DATA != 0 {
             return true;
         }
         // Who waits for room has left no doubt that something is there.
         let in_vain = &|_| put.waiting.load(Relaxed) != 0;
-        let deadline = Deadline::after(wait::SLICE);
+        let deadline = Deadline::after(BUSY);
         let guard = match self.lock_put(&Wait { deadline, in_vain }) {
             Ok(guard) => guard,
             // Nothing will ever come; whoever takes something hears of it.
@@ -48,7 +54,7 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
     pub fn arm_room(&self, seen: u64) -> bool {
         let (get, signs) = (&self.state.get, &self.state.signs);
         let in_vain = &|_| get.waiting.load(Relaxed) != 0;
-        let deadline = Deadline::after(wait::SLICE);
+        let deadline = Deadline::after(BUSY);
         let Ok(guard) = self.lock_get(&Wait { deadline, in_vain }) else {
             return false;
         };
