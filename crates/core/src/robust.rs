@@ -96,6 +96,30 @@ unsafe impl Shareable for RobustLock {
 #[error("the lock was not free before the deadline")]
 pub struct TimedOut;
 
+/// What a lock's word says, for those who look at a lock without using it. Stale as soon as it
+/// is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LockWord {
+    /// The holder's thread id; 0: nobody has it.
+    pub thread: u32,
+    /// Somebody waits for it, or did before being killed.
+    pub awaited: bool,
+    /// Nobody has it, and its last holder died holding it.
+    pub orphaned: bool,
+}
+
+impl LockWord {
+    /// Of a lock's first 4 bytes, as they are copied out of shared memory. Any number says
+    /// something.
+    pub fn read(word: u32) -> Self {
+        Self {
+            thread: word & TID,
+            awaited: word & WAITERS != 0,
+            orphaned: word & (TID | OWNER_DIED) == OWNER_DIED,
+        }
+    }
+}
+
 impl RobustLock {
     crate::const_unless_loom! {
         /// A free lock.
@@ -421,5 +445,50 @@ impl fmt::Debug for RobustGuard<'_> {
         f.debug_struct("RobustGuard")
             .field("owner_died", &self.owner_died())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::holder::Holder;
+
+    #[test]
+    fn a_word_says_what_its_lock_does() {
+        let lock = RobustLock::new();
+        let word = || LockWord::read(lock.word.load(Relaxed));
+        assert_eq!(Holder::in_word(word()), Holder::Nobody);
+        let held = lock.try_acquire().unwrap();
+        lock.ask_for_bell();
+        let thread = lock.holder();
+        let (awaited, orphaned) = (true, false);
+        assert_eq!(
+            word(),
+            LockWord {
+                thread,
+                awaited,
+                orphaned
+            }
+        );
+        assert_eq!(Holder::in_word(word()), Holder::ThisProcess { thread });
+        drop(held);
+        let died = LockWord::read(OWNER_DIED | WAITERS);
+        assert_eq!(Holder::in_word(died), Holder::Died);
+        let gone = LockWord::read(TID);
+        assert_eq!(
+            Holder::in_word(gone),
+            Holder::Other {
+                pid: 0,
+                thread: TID
+            }
+        );
+        assert_eq!(
+            LockWord::read(u32::MAX),
+            LockWord {
+                thread: TID,
+                awaited: true,
+                orphaned: false
+            }
+        );
     }
 }

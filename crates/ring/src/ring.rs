@@ -7,7 +7,7 @@ use crate::tasks::{Tasks, TasksLost};
 use multiproc_core::courier::{Courier, MOST_DESCRIPTORS, Withdrawal};
 use multiproc_core::deadline::Deadline;
 use multiproc_core::ends::Ends;
-use multiproc_segment::{CreateError, Kind, OpenError, Segment, Shareable};
+use multiproc_segment::{CreateError, Kind, Naming, OpenError, Segment, Shareable};
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -38,8 +38,8 @@ pub struct Settings {
     /// Bytes of address space for the records, half of which one record may take. Memory is
     /// used as records need it. At most 8 GiB.
     pub reserve: usize,
-    /// Permission bits of a named ring.
-    pub mode: u32,
+    /// Mode, owner and lifetime of a named ring.
+    pub naming: Naming,
     /// Deliveries of a task after which it becomes a dead letter; 0: never.
     pub max_deliveries: u32,
     /// With a courier, a socket that carries descriptors and rings for `poll`? It costs one
@@ -91,7 +91,7 @@ impl Default for Settings {
             capacity: i32::MAX as u32,
             bytes: usize::MAX,
             reserve: 4 << 30,
-            mode: 0o600,
+            naming: Naming::new(),
             max_deliveries: 0,
             courier: true,
         }
@@ -238,7 +238,7 @@ impl Ring {
     pub fn create(name: &str, tag: &str, settings: &Settings) -> Result<Self, CreateError> {
         let kind = Self::kind(tag);
         Self::make(settings, Shape::QUEUE, |body, resident, init| {
-            Segment::create(name, settings.mode, kind, body, resident, init)
+            Segment::create(name, &settings.naming, kind, body, resident, init)
         })
         .map(one)
     }

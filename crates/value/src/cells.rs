@@ -13,7 +13,7 @@ use crate::guard::Guard;
 use crate::place;
 use multiproc_core::step;
 use multiproc_lock::{AcquireTimeoutError, Mutex, MutexGuard, TryAcquireError};
-use multiproc_segment::{Kind, Segment, Shared, type_tag};
+use multiproc_segment::{Kind, Naming, Segment, Shared, type_tag};
 use std::fmt;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, AsRawFd};
@@ -126,19 +126,10 @@ pub(crate) fn item<T: Plain>(bytes: &[u8]) -> Option<T> {
 pub(crate) type GivenLock = Shared<Mutex<()>>;
 
 /// Where and under which lock something is to be made or opened.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Settings {
-    pub(crate) mode: u32,
+    pub(crate) naming: Naming,
     pub(crate) lock: Option<GivenLock>,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            mode: 0o600,
-            lock: None,
-        }
-    }
 }
 
 /// `len` items of `T`, and the lock over them.
@@ -234,7 +225,7 @@ impl<T: Plain> Cells<T> {
         };
         let segment = match name {
             None => Segment::anonymous(kind, body, body, init)?,
-            Some(name) => Segment::create(name, settings.mode, kind, body, body, init)?,
+            Some(name) => Segment::create(name, &settings.naming, kind, body, body, init)?,
         };
         Ok(Self::over(segment, settings, len))
     }

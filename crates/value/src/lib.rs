@@ -85,7 +85,7 @@
 //! * in [`ShareableList::set`]: the item is the old or the new one; nobody needs to be told.
 //! * while it waits: nobody notices.
 //!
-//! Names are removed by `unlink` alone, as everywhere.
+//! Names are removed by `unlink` alone, as everywhere, unless they were made `temporary`.
 //!
 //! # Trust
 //!
@@ -117,6 +117,7 @@ pub use error::{
 pub use guard::Guard;
 pub use list::{GetItemError, IndexOfError, Item, SetItemError, ShareableList};
 pub use memory::SharedMemory;
+pub use multiproc_segment::Naming;
 pub use options::Options;
 pub use raw::{RawArray, RawValue};
 pub use text::{FixedString, TextError};
