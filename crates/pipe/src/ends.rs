@@ -37,6 +37,7 @@ const NOT_OVER_TCP: &str = "a connection over TCP has no shared memory for this"
 /// the child; borrowed by a child it stays the parent's, and the child registers its own on
 /// first use; in a message it travels. At most 512 sending ends of one direction exist at a
 /// time.
+#[doc(alias = "multiprocessing.connection.Connection")]
 pub struct Sender<T, C = Serde> {
     line: SendLine,
     types: PhantomData<fn(T) -> C>,
@@ -45,6 +46,7 @@ pub struct Sender<T, C = Serde> {
 /// The receiving end of a direction.
 ///
 /// `Clone`, children and limits as for [`Sender`].
+#[doc(alias = "multiprocessing.connection.Connection")]
 pub struct Receiver<T, C = Serde> {
     line: RecvLine,
     types: PhantomData<fn(C) -> T>,
@@ -91,6 +93,7 @@ impl<T, C> Sender<T, C> {
     }
 
     /// Can this end not be used any more: was it closed here?
+    #[doc(alias = "closed")]
     pub fn is_closed(&self) -> bool {
         match &self.line {
             SendLine::Ring(end) => !end.is_open(),
