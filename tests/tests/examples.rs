@@ -217,6 +217,67 @@ fn joinable_queue() {
 }
 
 #[test]
+fn pipe_two_processes() {
+    let mut lines = run("pipe_two_processes", &[]);
+    lines.sort();
+    assert_eq!(
+        lines,
+        [
+            "p1 recv: this message is from p2",
+            "p2 recv: this message is from p1"
+        ]
+    );
+}
+
+#[test]
+fn pipe_two_processes_receives_after_its_pause() {
+    let started = Instant::now();
+    run("pipe_two_processes", &[]);
+    assert!(
+        started.elapsed() >= Duration::from_millis(40),
+        "0.8 s, scaled"
+    );
+}
+
+#[test]
+fn pipe_names() {
+    let mut lines = run("pipe_names", &[]);
+    lines.sort();
+    assert_eq!(lines, ["Rex meets the cat Tom", "Tom meets the dog Rex"]);
+}
+
+#[test]
+fn rpc_server() {
+    let lines = run("rpc_server", &["--clients", "3", "--requests", "4"]);
+    let of = |who: &str| -> Vec<&str> {
+        lines
+            .iter()
+            .filter_map(|line| line.strip_prefix(who))
+            .collect()
+    };
+    assert_eq!(
+        of("client 1: "),
+        [
+            "0 + 1 is Number(1)",
+            r#"100 / 0 is Refused("100 / 0 is no number")"#,
+            r#"client 1 reversed is Text("1 tneilc")"#,
+            "3 + 1 is Number(4)",
+        ]
+    );
+    assert_eq!(of("client 2: ")[1], "100 / 1 is Number(100)");
+    assert_eq!(of("client 3: ").len(), 4);
+    let end = ["is gone", "ended with exit code 0"];
+    assert_eq!(of("client 1 "), end);
+    assert_eq!(of("client 2 "), end);
+    let killed = ["is killed", "is gone", "was killed by signal 9 (SIGKILL)"];
+    assert_eq!(of("client 3 "), killed);
+    assert_eq!(
+        lines.last().map(String::as_str),
+        Some("12 requests of 3 clients served")
+    );
+}
+
+#[test]
 fn process_basic() {
     let lines = run("process_basic", &[]);
     assert_eq!(lines.len(), 4, "{lines:#?}");

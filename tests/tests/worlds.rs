@@ -12,7 +12,7 @@ use multiproc_pipe::{Client, Connection, Listener, Pipe, Receiver, RecvError, Se
 use multiproc_process::{Context, ExitValue, Process, StartMethod, test};
 use multiproc_queue::{Consumer, GetError, JoinableQueue, Producer, Queue, SimpleQueue};
 use multiproc_rlock::RLock;
-use multiproc_segment::{Shared, Shareable};
+use multiproc_segment::{Shareable, Shared};
 use multiproc_semaphore::Semaphore;
 use multiproc_value::{Array, ShareableList, SharedMemory, Value};
 use serde::Serialize;
@@ -143,7 +143,10 @@ fn tasks_are_done_by_children_and_redelivered_when_one_dies() {
         }
     }
     in_each_world(|world| {
-        let (jobs, sum) = (JoinableQueue::unbounded().unwrap(), shared(AtomicU64::new(0)));
+        let (jobs, sum) = (
+            JoinableQueue::unbounded().unwrap(),
+            shared(AtomicU64::new(0)),
+        );
         (1..=20).for_each(|n| jobs.put(n).unwrap());
         let workers = [0; 2].map(|_| start(world, work, (jobs.clone(), sum.clone())));
         jobs.join().unwrap();
@@ -365,8 +368,7 @@ fn a_barrier_holds_children_in_step_and_breaks_when_one_dies() {
     let _ = dies_waiting;
     in_each_world(|world| {
         let (barrier, phase) = (shared(Barrier::new(3)), shared(AtomicU64::new(0)));
-        let children =
-            [0; 3].map(|_| start(world, steps, (barrier.clone(), phase.clone())));
+        let children = [0; 3].map(|_| start(world, steps, (barrier.clone(), phase.clone())));
         children.map(ends_well);
         assert_eq!(phase.load(SeqCst), 30);
     });

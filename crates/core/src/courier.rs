@@ -34,6 +34,7 @@ use nix::sys::socket::{
 };
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 pub use crate::fd::MOST_DESCRIPTORS;
 
@@ -43,6 +44,8 @@ const BELL: u64 = 0;
 #[derive(Debug)]
 pub struct Courier {
     socket: OwnedFd,
+    /// Does an event loop of the user's own wait for it, in this process?
+    watched: AtomicBool,
 }
 
 /// What lies at the front.
@@ -78,7 +81,27 @@ impl Courier {
         bind(socket.as_raw_fd(), &UnixAddr::new_unnamed())?;
         let address: UnixAddr = getsockname(socket.as_raw_fd())?;
         connect(socket.as_raw_fd(), &address)?;
-        Ok(Self { socket })
+        Ok(Self::over(socket))
+    }
+
+    fn over(socket: OwnedFd) -> Self {
+        Self {
+            socket,
+            watched: AtomicBool::new(false),
+        }
+    }
+
+    /// The socket, for an event loop of the user's own; and [`Courier::is_watched`] from now on.
+    pub fn watched(&self) -> BorrowedFd<'_> {
+        self.watched.store(true, Relaxed);
+        self.as_fd()
+    }
+
+    /// Does an event loop in this process wait for it? Relaxed: a flag that orders nothing; who
+    /// gave it to an event loop has armed it.
+    #[inline]
+    pub fn is_watched(&self) -> bool {
+        self.watched.load(Relaxed)
     }
 
     /// One that came from somebody else.
@@ -97,7 +120,7 @@ impl Courier {
         if mine != peer || mine.as_abstract().is_none() {
             return Err(wrong());
         }
-        Ok(Self { socket })
+        Ok(Self::over(socket))
     }
 
     /// Puts the descriptors in, under a tag that is not 0.
@@ -122,9 +145,14 @@ impl Courier {
         fd::send_with(self.as_fd(), &tag.to_ne_bytes(), fds).map(drop)
     }
 
-    /// Rings: whoever polls the socket wakes. If it is full, it is readable anyway.
+    /// Rings: whoever polls the socket wakes, also one who waits for a change of it (an edge)
+    /// while it is full of bells. If it is full of deposits, it is readable anyway.
     pub fn ring(&self) {
-        let _ = self.send(BELL, &[]);
+        let full = |e: &io::Error| e.kind() == io::ErrorKind::WouldBlock;
+        if self.send(BELL, &[]).is_err_and(|e| full(&e)) && self.front_tag() == Some(BELL) {
+            let _ = self.front(false);
+            let _ = self.send(BELL, &[]);
+        }
     }
 
     fn front(&self, peek: bool) -> Front {

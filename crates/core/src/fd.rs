@@ -3,8 +3,12 @@
 use crate::deadline::Deadline;
 use nix::errno::Errno;
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, UnixAddr, recvmsg, sendmsg};
+use nix::sys::time::TimeSpec;
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use std::io::{self, IoSlice, IoSliceMut};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::OnceLock;
+use std::time::Duration;
 
 /// The most descriptors that one message can carry: what the kernel sends at once.
 pub const MOST_DESCRIPTORS: usize = 253;
@@ -134,5 +138,56 @@ pub fn poll(fds: &mut [libc::pollfd], sleep: std::time::Duration) -> io::Result<
             }
             e => Err(e),
         },
+    }
+}
+
+/// A descriptor that becomes readable every 2 ms, for those who wait for something that cannot
+/// ring. Made when it is first asked for.
+#[derive(Debug, Default)]
+pub struct Ticker(OnceLock<TimerFd>);
+
+/// Between two looks at something that cannot ring.
+pub const TICK: Duration = Duration::from_millis(2);
+
+impl Ticker {
+    /// One that is not there yet.
+    pub const fn new() -> Self {
+        Self(OnceLock::new())
+    }
+
+    /// Has it been asked for?
+    #[inline]
+    pub fn is_there(&self) -> bool {
+        self.0.get().is_some()
+    }
+
+    /// Not readable any more, until the next tick.
+    pub fn quieten(&self) {
+        if let Some(timer) = self.0.get() {
+            let _ = nix::unistd::read(timer, &mut [0; 8]);
+        }
+    }
+
+    fn make() -> nix::Result<TimerFd> {
+        let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
+        let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?;
+        timer.set(
+            Expiration::Interval(TimeSpec::from_duration(TICK)),
+            TimerSetTimeFlags::empty(),
+        )?;
+        Ok(timer)
+    }
+}
+
+/// # Panics
+///
+/// If this process can have no more descriptors.
+impl AsFd for Ticker {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        let made = self.0.get_or_init(|| match Self::make() {
+            Ok(timer) => timer,
+            Err(why) => panic!("no descriptor to wait for: {why}"),
+        });
+        made.as_fd()
     }
 }

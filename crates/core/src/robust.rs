@@ -315,7 +315,8 @@ impl RobustLock {
     /// Asks whoever releases the lock next to ring its bell (see
     /// [`RobustGuard::with_bell`]). Afterwards, look once more for what you wait for,
     /// and only then sleep on the bell as it was before the call: all that the last holders
-    /// wrote before they released is seen after it.
+    /// wrote before they released is seen after it. In the same way that release, if it is by
+    /// [`RobustGuard::release`] with a bell, sees what was written before this call.
     pub fn ask_for_bell(&self) {
         // AcqRel. PAIRS lock: reads from the last release, so its writes are seen; a later
         // release finds the mark and rings. One word, so no fence is needed.
@@ -328,23 +329,25 @@ impl RobustLock {
         &raw const self.word as usize
     }
 
+    /// True if the word was marked: what whoever marked it did before is seen.
     #[inline(always)]
-    fn release(&self, bell: Option<&AtomicU32>) {
+    fn release(&self, bell: Option<&AtomicU32>) -> bool {
         let mine = list::mine(self);
         list::about_to(self, mine);
         list::unlink(self, mine);
         step!("lock: unlinked");
         // Release. PAIRS lock: the Acquire of the next taker.
         let order = unless_broken!("lock: release", Release, Relaxed);
-        if self
+        let marked = self
             .word
             .compare_exchange(mine.tid(), 0, order, Relaxed)
-            .is_err()
-        {
+            .is_err();
+        if marked {
             self.release_marked(mine, bell);
         }
         step!("lock: freed");
         list::done(self, mine);
+        marked
     }
 
     /// With a bell, frees first and rings afterwards: a mark that is set once the bell has
@@ -361,7 +364,8 @@ impl RobustLock {
             fence(Release); // PAIRS lock: the kernel's store of 0 frees the lock.
             return futex::zero_and_wake_one(&self.word);
         };
-        self.word.swap(0, Release); // PAIRS lock
+        // AcqRel. PAIRS lock: also with who marked the word, see `ask_for_bell`.
+        self.word.swap(0, AcqRel);
         step!("lock: free, the bell not rung");
         fence(Release); // PAIRS bell: the kernel's increment follows what was written.
         futex::ring(bell, &self.word);
@@ -426,6 +430,18 @@ impl<'a> RobustGuard<'a> {
     pub fn with_bell(mut self, bell: &'a AtomicU32) -> Self {
         self.bell.0 = std::ptr::from_ref(bell) as usize | self.bell.0 & Bell::DIED;
         self
+    }
+
+    /// Frees the lock, as dropping the guard does. True: somebody asked for the bell, or waited
+    /// for the lock.
+    #[inline(always)]
+    pub fn release(self) -> bool {
+        #[cfg(loom)]
+        if crate::model::dead() {
+            return false;
+        }
+        let guard = std::mem::ManuallyDrop::new(self);
+        guard.lock.release(guard.bell.get())
     }
 }
 

@@ -2,16 +2,34 @@
 //!
 //! An object with a courier can be waited for with `poll`: it is *armed* (the next writer
 //! rings, once), and then its courier becomes readable when something comes. Who waits looks at
-//! everything, arms what has nothing, looks again, sleeps in `poll` for a slice at most, and
-//! looks at what became readable. What nobody can ring for (a peer that was killed) it finds out
-//! at the end of the slice.
+//! everything, arms what has nothing, sleeps in `poll` for a slice at most, and looks at what
+//! became readable. What nobody can ring for (a peer that was killed) it finds out at the end of
+//! the slice.
+//!
+//! # From an event loop
+//!
+//! Connections, receivers, queues and consumers are descriptors, too (`AsFd`, `AsRawFd`): for
+//! `epoll`, mio and the like. Readable means: look again (`try_recv`, `try_get`). There may be
+//! nothing; there is never something while the descriptor is not readable, and an `epoll` that
+//! wants edges gets one for whatever comes after a look that found nothing. So:
+//!
+//! * by level: take a message when it is readable, and come back.
+//! * by edge: take messages until there are none (`Empty`).
+//!
+//! A look that finds nothing arms the object again; only those of this process count, and only
+//! from the first `as_fd` on. Nobody rings for a peer that was killed: an event loop that is to
+//! hear of it (or of what a peer that was killed in the middle of sending had sent) looks every
+//! now and then, every 50 ms if it is to be as fast as a blocking call, or waits for the
+//! process's sentinel, too. What was opened by name, or made without a courier, has nothing that
+//! could ring: its descriptor becomes readable every 2 ms.
 //!
 //! If a process dies here: what it has armed costs one bell; nothing else is shared.
 
 use multiproc_core::deadline::Deadline;
-use multiproc_core::fd;
+use multiproc_core::fd::{self, TICK};
 use multiproc_core::identity::Identity;
 use multiproc_core::wait::SLICE;
+use multiproc_ring::Ring;
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
@@ -26,9 +44,9 @@ pub trait Ready {
     fn is_ready(&self, alive: Option<&mut dyn FnMut(Identity) -> bool>) -> bool;
 
     /// Has the courier rung when that changes. True: armed, and nothing there. False: look
-    /// again.
+    /// again. `quieten`: what it has rung for so far is done with.
     #[doc(hidden)]
-    fn arm(&self) -> bool;
+    fn arm(&self, quieten: bool) -> bool;
 
     /// What becomes readable then. `None`: made without a courier, or opened by name.
     #[doc(hidden)]
@@ -76,8 +94,32 @@ pub enum WaitError {
     Poll(#[from] io::Error),
 }
 
-/// A slice for objects that nobody can ring for: opened by name, or made without a courier.
-const MUTE_SLICE: Duration = Duration::from_millis(2);
+/// What an object whose ring this is gives to an event loop of the user's own.
+#[doc(hidden)]
+pub fn watched<'r>(object: &dyn Ready, ring: &'r Ring) -> BorrowedFd<'r> {
+    let fd = ring.watched();
+    arm_again(object, ring);
+    fd
+}
+
+/// A look at the object whose ring this is has found nothing.
+#[doc(hidden)]
+#[inline]
+pub fn found_nothing(object: &dyn Ready, ring: &Ring) {
+    if ring.is_watched() {
+        arm_again(object, ring);
+    }
+}
+
+#[cold]
+fn arm_again(object: &dyn Ready, ring: &Ring) {
+    if object.courier().is_none() {
+        ring.quieten_ticker();
+    } else if !object.arm(true) {
+        // Something came just now: readable, so that the event loop looks again.
+        ring.ring_watchers();
+    }
+}
 
 /// *Blocks until* at least one of these is ready, or `timeout` (`None`: for ever) is over.
 /// Returns the positions of all that are ready, in order; none after the timeout.
@@ -103,10 +145,15 @@ pub fn wait<'a, S: Into<Source<'a>>>(
     Waiting::new(&sources, deadline).run()
 }
 
+/// So many bells in a row for nothing are too many: then those who ring are left out for a tick.
+const MOST_IN_VAIN: u32 = 16;
+
 struct Waiting<'s, 'a> {
     sources: &'s [Source<'a>],
     deadline: Deadline,
     polled: Vec<libc::pollfd>,
+    /// Bells in a row for which nothing was there.
+    in_vain: u32,
 }
 
 impl<'s, 'a> Waiting<'s, 'a> {
@@ -125,6 +172,7 @@ impl<'s, 'a> Waiting<'s, 'a> {
             sources,
             deadline,
             polled: sources.iter().map(pollfd).collect(),
+            in_vain: 0,
         }
     }
 
@@ -136,21 +184,25 @@ impl<'s, 'a> Waiting<'s, 'a> {
                 self.poll(Duration::ZERO)?;
                 return Ok(self.everything_ready(ready));
             }
+            if thorough && self.deadline.passed() {
+                return Ok(ready);
+            }
+            thorough = false;
             if !self.arm_all() {
                 continue; // something came just now
             }
-            if self.poll(self.slice())? {
+            if self.sleep()? {
                 let ready = self.everything_ready(ready);
                 if !ready.is_empty() {
                     return Ok(ready);
                 }
-                continue; // a bell, and somebody else was faster
+                // A bell, and somebody else was faster.
+                self.in_vain += 1;
+            } else {
+                // At the end of a slice, and before giving up: who is alive?
+                thorough = true;
+                self.in_vain = 0;
             }
-            if thorough && self.deadline.passed() {
-                return Ok(ready);
-            }
-            // At the end of a slice, and before giving up: who is alive?
-            thorough = true;
         }
     }
 
@@ -159,18 +211,42 @@ impl<'s, 'a> Waiting<'s, 'a> {
             .sources
             .iter()
             .any(|source| matches!(source, Source::Object(object) if object.courier().is_none()));
-        let slice = if mute { MUTE_SLICE } else { SLICE };
+        let slice = if mute { TICK } else { SLICE };
         self.deadline
             .remaining()
             .map_or(slice, |left| left.min(slice))
     }
 
-    /// Arms every object. False: one of them is not worth sleeping for.
+    /// Arms every object. False: one of them is not worth sleeping for. What has just rung for
+    /// nothing is quietened.
     fn arm_all(&self) -> bool {
-        self.sources.iter().all(|source| match source {
-            Source::Object(object) => object.courier().is_none() || object.arm(),
+        let mut all = self.sources.iter().zip(&self.polled);
+        all.all(|(source, polled)| match source {
+            Source::Object(object) => object.courier().is_none() || object.arm(polled.revents != 0),
             Source::Descriptor(_) => true,
         })
+    }
+
+    /// True if something can be read; false after a slice, or a signal.
+    fn sleep(&mut self) -> io::Result<bool> {
+        let slice = self.slice();
+        if self.in_vain < MOST_IN_VAIN {
+            return self.poll(slice);
+        }
+        // A bell that cannot be taken away (its peer was stopped in the middle of something), or
+        // a peer that rings and rings.
+        let noisy: Vec<usize> = (0..self.sources.len())
+            .filter(|at| matches!(self.sources[*at], Source::Object(_)))
+            .filter(|at| self.polled[*at].revents != 0)
+            .collect();
+        noisy
+            .iter()
+            .for_each(|at| self.polled[*at].fd = !self.polled[*at].fd);
+        let slept = self.poll(slice.min(TICK));
+        noisy
+            .iter()
+            .for_each(|at| self.polled[*at].fd = !self.polled[*at].fd);
+        slept
     }
 
     fn objects_ready(&self, thorough: bool) -> Vec<usize> {

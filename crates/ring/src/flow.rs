@@ -191,6 +191,9 @@ fn lock<'a>(
 /// How often a count is tried while others change it.
 const MOST_LOOKS: usize = 100;
 
+/// Pauses until one who must not block takes it that the lock is held for longer.
+const MOMENT: usize = 100;
+
 /// How long one who does not wait still waits for another's copy to be done, unless it is
 /// stopped in the middle.
 const MOST_COPYING: Duration = Duration::from_millis(50);

@@ -134,9 +134,9 @@ pub(crate) struct Settings {
 
 /// `len` items of `T`, and the lock over them.
 pub(crate) struct Cells<T> {
-    segment: Segment,
+    pub(crate) segment: Segment,
     /// A lock that was given; else there is one at the start of `segment`.
-    lock: Option<GivenLock>,
+    pub(crate) lock: Option<GivenLock>,
     pub(crate) len: usize,
     items: PhantomData<fn(T) -> T>,
 }
@@ -181,7 +181,11 @@ impl<T: Plain> Cells<T> {
     };
 
     /// `fixed_items`: 1 for a value, whose size the type fixes; 0 for an array.
-    fn kind(what: &str, settings: &Settings, fixed_items: usize) -> std::io::Result<Kind> {
+    pub(crate) fn kind(
+        what: &str,
+        settings: &Settings,
+        fixed_items: usize,
+    ) -> std::io::Result<Kind> {
         let lock = match &settings.lock {
             None => "its own lock".into(),
             Some(lock) => format!("the lock in file {}", file_of(lock)?),
@@ -242,7 +246,16 @@ impl<T: Plain> Cells<T> {
             name: name.into(),
             source,
         })?;
-        let segment = Segment::open(name, &kind)?;
+        Self::checked(Segment::open(name, &kind)?, name, settings, fixed_items)
+    }
+
+    /// The items in a segment of the right kind. `name` is for messages only.
+    pub(crate) fn checked(
+        segment: Segment,
+        name: &str,
+        settings: &Settings,
+        fixed_items: usize,
+    ) -> Result<Self, OpenError> {
         // Our own copy of the size, checked against the file.
         let bytes = segment.body_bytes().saturating_sub(Self::DATA_AT);
         let len = bytes / size_of::<T>();

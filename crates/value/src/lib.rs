@@ -57,6 +57,12 @@
 //! Who holds the lock goes through `under` (or [`both`]); their `get`, `set` and `lock` would
 //! wait for it for ever. A guard of another lock is refused.
 //!
+//! # As messages
+//!
+//! Each of these goes through a queue or a connection, and the receiver has the same object:
+//! forked before it was made, or not at all. With a value or an array goes the lock that was
+//! given to it. What has a name keeps it.
+//!
 //! # States
 //!
 //! The data under a lock is *in order* → *in work* (somebody holds the lock) → in order, when
@@ -105,6 +111,7 @@ mod options;
 mod place;
 mod raw;
 mod text;
+mod travel;
 mod value;
 mod words;
 

@@ -270,7 +270,7 @@ pub struct ShareableList {
 }
 
 impl ShareableList {
-    fn kind() -> Kind {
+    pub(crate) fn kind() -> Kind {
         Kind {
             tag: "a shareable list".into(),
             fixed: size_of::<Head>(),
@@ -390,7 +390,11 @@ impl ShareableList {
     ///
     /// [`OpenError`] says what was expected and what was found.
     pub fn open(name: &str) -> Result<Self, OpenError> {
-        let segment = Segment::open(name, &Self::kind())?;
+        Self::checked(Segment::open(name, &Self::kind())?, name)
+    }
+
+    /// The list in a segment of the right kind. `name` is for messages only.
+    pub(crate) fn checked(segment: Segment, name: &str) -> Result<Self, OpenError> {
         let words = place::words(&segment);
         let damaged = |expected: usize| OpenError::Size {
             name: name.into(),
@@ -436,6 +440,10 @@ impl ShareableList {
     /// The most bytes that an item at `index` can have.
     pub fn capacity_at(&self, index: usize) -> Option<usize> {
         self.slots.get(index).map(|slot| slot.capacity)
+    }
+
+    pub(crate) fn segment(&self) -> &Segment {
+        &self.segment
     }
 
     #[allow(unsafe_code)]

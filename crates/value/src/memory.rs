@@ -46,7 +46,7 @@ enum Memory {
 
 const ALIGN: usize = 16;
 
-fn kind() -> Kind {
+pub(crate) fn kind() -> Kind {
     Kind {
         tag: "shared memory".into(),
         fixed: 0,
@@ -66,7 +66,7 @@ fn generated_name() -> String {
 }
 
 impl SharedMemory {
-    fn over(segment: Segment, name: Option<&str>) -> Self {
+    pub(crate) fn over(segment: Segment, name: Option<&str>) -> Self {
         Self {
             memory: Memory::Ours(segment),
             name: name.map(Arc::from),
@@ -208,6 +208,15 @@ impl SharedMemory {
             Memory::Ours(segment) => segment.body(),
             #[cfg(feature = "shared_memory")]
             Memory::Theirs(foreign) => foreign.as_ptr(),
+        }
+    }
+
+    /// The segment, if it is one of ours.
+    pub(crate) fn segment(&self) -> Option<&Segment> {
+        match &self.memory {
+            Memory::Ours(segment) => Some(segment),
+            #[cfg(feature = "shared_memory")]
+            Memory::Theirs(_) => None,
         }
     }
 

@@ -21,13 +21,13 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 #[doc(alias = "multiprocessing.RawArray")]
 #[doc(alias = "sharedctypes.RawArray")]
 pub struct RawArray<T> {
-    segment: Segment,
+    pub(crate) segment: Segment,
     len: usize,
     items: PhantomData<fn(T) -> T>,
 }
 
 impl<T: FromBytes + IntoBytes + Immutable> RawArray<T> {
-    fn kind(what: &str, fixed: usize) -> Kind {
+    pub(crate) fn kind(what: &str, fixed: usize) -> Kind {
         const {
             assert!(
                 size_of::<T>() > 0,
@@ -62,7 +62,7 @@ impl<T: FromBytes + IntoBytes + Immutable> RawArray<T> {
     }
 
     /// As many whole items as our own copy of the body's size says.
-    fn over(segment: Segment) -> Self {
+    pub(crate) fn over(segment: Segment) -> Self {
         let len = segment.body_bytes() / size_of::<T>();
         Self {
             segment,
@@ -225,10 +225,10 @@ impl<T: FromBytes + IntoBytes + Immutable + fmt::Debug> fmt::Debug for RawArray<
 /// holds here.
 #[doc(alias = "multiprocessing.RawValue")]
 #[doc(alias = "sharedctypes.RawValue")]
-pub struct RawValue<T>(RawArray<T>);
+pub struct RawValue<T>(pub(crate) RawArray<T>);
 
 impl<T: FromBytes + IntoBytes + Immutable> RawValue<T> {
-    fn kind() -> Kind {
+    pub(crate) fn kind() -> Kind {
         RawArray::<T>::kind("RawValue", size_of::<T>())
     }
 
