@@ -111,8 +111,13 @@ impl Restore {
 
 impl Drop for Restore {
     fn drop(&mut self) {
-        if let Some(before) = self.0.take() {
-            let _ = DESK.try_with(|cell| cell.replace(before));
+        let Some(before) = self.0.take() else {
+            return;
+        };
+        let desk = DESK.try_with(|cell| cell.replace(before));
+        if let Ok(Desk::Packing(contents)) = desk {
+            // The encoder panicked: what it promised so far is undone.
+            drop(Parcel(contents));
         }
     }
 }
@@ -358,6 +363,18 @@ mod tests {
                 drop(parcel);
             }
         }
+        assert_eq!(undone.get(), 1);
+    }
+
+    #[test]
+    fn an_encoder_that_panics_undoes() {
+        let undone = Rc::new(Cell::new(0));
+        let count = undone.clone();
+        let encode = std::panic::AssertUnwindSafe(|| {
+            on_return(move || count.set(count.get() + 1)).unwrap();
+            panic!("in the encoder")
+        });
+        assert!(std::panic::catch_unwind(|| pack({ encode }.0).0).is_err());
         assert_eq!(undone.get(), 1);
     }
 

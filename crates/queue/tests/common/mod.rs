@@ -100,7 +100,12 @@ impl Counter {
 
     /// Adds one; the number before.
     pub(crate) fn count(&self) -> u64 {
-        self.0.fetch_add(1, SeqCst)
+        self.add(1)
+    }
+
+    /// Adds some; the number before.
+    pub(crate) fn add(&self, some: u64) -> u64 {
+        self.0.fetch_add(some, SeqCst)
     }
 
     /// Waits until it is at least `value`.
