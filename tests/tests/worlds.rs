@@ -6,7 +6,7 @@ use multiproc_barrier::Barrier;
 use multiproc_condition::Condition;
 use multiproc_core::step;
 use multiproc_event::Event;
-use multiproc_lock::{Lock, LockError, Mutex, RwLock};
+use multiproc_lock::{Lock, Mutex, OwnerDied, RwLock};
 use multiproc_parcel::Descriptor;
 use multiproc_pipe::{Client, Connection, Listener, Pipe, Receiver, RecvError, Sender};
 use multiproc_process::{Context, ExitValue, Process, StartMethod, test};
@@ -234,7 +234,7 @@ fn a_mutex_whose_holder_was_killed_says_so() {
     in_each_world(|world| {
         let mutex = shared(Mutex::new(1_u64));
         is_killed(start(world, dies, mutex.clone()));
-        let Err(LockError::OwnerDied(mut held)) = mutex.lock() else {
+        let Err(OwnerDied(mut held)) = mutex.lock() else {
             panic!("nobody said that the owner died");
         };
         *held = 2;
@@ -261,18 +261,24 @@ fn a_semaphore_gets_the_permits_of_the_dead_back() {
 }
 
 fn an_rlock_belongs_to_its_process() {
-    fn tries((lock, told): (Shared<RLock>, Queue<bool>)) {
+    type Given = (Shared<RLock>, Shared<Event>, Queue<bool>);
+    fn tries((lock, held, told): Given) {
+        held.wait();
         told.put(lock.try_acquire().is_ok()).unwrap();
         told.put(lock.release().is_ok()).unwrap();
     }
     in_each_world(|world| {
-        let (lock, told) = (shared(RLock::new()), Queue::unbounded().unwrap());
+        let (lock, held) = (shared(RLock::new()), shared(Event::new()));
+        let told = Queue::unbounded().unwrap();
+        // Started first: who holds a lock does not fork.
+        let child = start(world, tries, (lock.clone(), held.clone(), told.clone()));
         lock.acquire().unwrap();
         lock.acquire().unwrap();
-        ends_well(start(world, tries, (lock.clone(), told.clone())));
+        held.set();
         assert_eq!((told.get(), told.get()), (Ok(false), Ok(false)));
         lock.release().unwrap();
         lock.release().unwrap();
+        ends_well(child);
     });
 }
 
@@ -324,8 +330,8 @@ struct Stage {
 fn a_condition_wakes_a_child() {
     fn follows(stage: Shared<Stage>) {
         let step = stage.step.lock().unwrap();
-        let step = stage.changed.wait_for(step, |step| *step >= 4);
-        assert!(*step.unwrap() >= 4);
+        let (step, there) = stage.changed.wait_for(step, |step| **step >= 4).unwrap();
+        assert!(there && *step >= 4);
     }
     in_each_world(|world| {
         let stage = shared(Stage {
@@ -350,27 +356,24 @@ fn a_barrier_holds_children_in_step_and_breaks_when_one_dies() {
             barrier.wait().unwrap();
         }
     }
-    fn dies_waiting((barrier, inside): (Shared<Barrier>, Shared<Event>)) {
-        std::thread::spawn(move || {
-            while barrier.n_waiting() == 0 {
-                std::thread::yield_now();
-            }
-            inside.set();
-            die();
+    fn dies_waiting(barrier: Shared<Barrier>) {
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while barrier.n_waiting() == 0 {
+                    std::thread::yield_now();
+                }
+                die();
+            });
+            let _ = barrier.wait();
         });
-        die_later();
     }
-    fn die_later() {
-        loop {
-            std::thread::park();
-        }
-    }
-    let _ = dies_waiting;
     in_each_world(|world| {
         let (barrier, phase) = (shared(Barrier::new(3)), shared(AtomicU64::new(0)));
         let children = [0; 3].map(|_| start(world, steps, (barrier.clone(), phase.clone())));
         children.map(ends_well);
         assert_eq!(phase.load(SeqCst), 30);
+        is_killed(start(world, dies_waiting, barrier.clone()));
+        assert!(barrier.wait().is_err());
     });
 }
 
@@ -410,19 +413,19 @@ fn values_arrays_lists_and_raw_memory_are_shared() {
         *value.lock().unwrap() *= 2;
         array.lock().unwrap().iter_mut().for_each(|x| *x *= 2.0);
         list.set(0, "four").unwrap();
-        memory.write(0, b"here").unwrap();
+        memory.write_at(0, b"here").unwrap();
     }
     in_each_world(|world| {
         let value = Value::new(21_i64).unwrap();
         let array = Array::from_slice(&[1.0, 2.0, 3.0]).unwrap();
-        let list = ShareableList::new(["word", "rest"]).unwrap();
+        let list = ShareableList::new(["word".into(), "rest".into()]).unwrap();
         let memory = SharedMemory::anonymous(100).unwrap();
         let given = (value.clone(), array.clone(), list.clone(), memory.clone());
         ends_well(start(world, change, given));
         assert_eq!(value.get().unwrap(), 42);
         assert_eq!(array.lock().unwrap()[..], [2.0, 4.0, 6.0]);
         assert_eq!(list.get(0).unwrap(), "four".into());
-        assert_eq!(&memory.to_vec()[..4], b"here");
+        assert_eq!(memory.read_vec(0, 4).unwrap(), b"here");
     });
 }
 

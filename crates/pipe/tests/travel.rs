@@ -105,7 +105,10 @@ fn numbers_above_two_hundred_and_fifty_six_travel() -> Outcome {
         }
     });
     let mut taken = Vec::new();
-    while taken.last().is_none_or(|file: &File| file.as_raw_fd() <= 256) {
+    while taken
+        .last()
+        .is_none_or(|file: &File| file.as_raw_fd() <= 256)
+    {
         taken.push(scratch_file());
     }
     let mut high = taken.pop().unwrap();
@@ -521,7 +524,10 @@ fn without_a_courier_handles_are_refused_and_the_rest_goes() -> Outcome {
     assert!(refused.to_string().contains("cannot travel"), "{refused}");
     refused.into_message().unwrap_err().send(1)?;
     assert_eq!(inner_rx.recv()?, 1);
-    assert_eq!(inner_rx.recv_timeout(PATIENCE), Err(RecvTimeoutError::Closed));
+    assert_eq!(
+        inner_rx.recv_timeout(PATIENCE),
+        Err(RecvTimeoutError::Closed)
+    );
     tx.send(Ok(3))?;
     assert!(matches!(rx.recv()?, Ok(3)));
     assert!(matches!(rx.try_recv(), Err(TryRecvError::Empty)));
@@ -568,7 +574,10 @@ fn a_sender_without_descriptors_left_gets_its_message_back() -> Outcome {
     assert_eq!(inner_rx.recv()?, 9);
     drop(arrived);
     // Nothing of the refused ones is left.
-    assert_eq!(inner_rx.recv_timeout(PATIENCE), Err(RecvTimeoutError::Closed));
+    assert_eq!(
+        inner_rx.recv_timeout(PATIENCE),
+        Err(RecvTimeoutError::Closed)
+    );
     Ok(())
 }
 
