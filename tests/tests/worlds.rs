@@ -94,7 +94,7 @@ fn a_queue_fills_from_children() {
         let children = [0, 1_000, 2_000].map(|from| start(world, put, (queue.clone(), from)));
         let sum: u64 = (0..3_000).map(|_| queue.get().unwrap()).sum();
         assert_eq!(sum, 2_999 * 3_000 / 2);
-        children.map(ends_well);
+        children.into_iter().for_each(ends_well);
         assert!(queue.is_empty());
     });
 }
@@ -113,8 +113,8 @@ fn registered_ends_move_into_children_and_their_end_is_the_end_of_the_stream() {
         let consumers = [0; 2].map(|_| start(world, consume, (rx.clone(), total.clone())));
         let producers = [0; 2].map(|_| start(world, produce, tx.clone()));
         drop((tx, rx));
-        producers.map(ends_well);
-        consumers.map(ends_well);
+        producers.into_iter().for_each(ends_well);
+        consumers.into_iter().for_each(ends_well);
         assert_eq!(total.get().unwrap(), 2 * 99 * 100 / 2);
     });
 }
@@ -300,7 +300,7 @@ fn readers_and_writers_exclude_each_other() {
                 break;
             }
         }
-        writers.map(ends_well);
+        writers.into_iter().for_each(ends_well);
     });
 }
 
@@ -314,7 +314,7 @@ fn an_event_starts_them_all() {
         let runners = [0; 3].map(|_| start(world, runs, (go.clone(), lanes.clone())));
         assert_eq!(lanes.load(SeqCst), 0);
         go.set();
-        runners.map(ends_well);
+        runners.into_iter().for_each(ends_well);
         assert_eq!(lanes.load(SeqCst), 3);
     });
 }
@@ -370,7 +370,7 @@ fn a_barrier_holds_children_in_step_and_breaks_when_one_dies() {
     in_each_world(|world| {
         let (barrier, phase) = (shared(Barrier::new(3)), shared(AtomicU64::new(0)));
         let children = [0; 3].map(|_| start(world, steps, (barrier.clone(), phase.clone())));
-        children.map(ends_well);
+        children.into_iter().for_each(ends_well);
         assert_eq!(phase.load(SeqCst), 30);
         is_killed(start(world, dies_waiting, barrier.clone()));
         assert!(barrier.wait().is_err());
@@ -401,7 +401,7 @@ fn a_users_struct_travels_as_one_object() {
             served: Mutex::new([0; 4]),
         });
         let clerks = [0, 1, 2].map(|desk| start(world, serve, (office.clone(), desk)));
-        clerks.map(ends_well);
+        clerks.into_iter().for_each(ends_well);
         assert_eq!(*office.served.lock().unwrap(), [100, 100, 100, 0]);
     });
 }
