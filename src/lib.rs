@@ -24,9 +24,9 @@
 //!
 //! | crate | holds |
 //! |---|---|
-//! | [`process`] | [`Process`], exit codes, daemons, the test runner [`test`](mod@test) |
+//! | [`process`] | [`Process`], start methods ([`Context`], [`entry`]), exit codes, daemons, the test runner [`test`](mod@test) |
 //! | [`queue`] | [`Queue`], its registered ends, [`SimpleQueue`], [`JoinableQueue`], codecs |
-//! | [`pipe`] | [`Pipe`], [`Connection`], [`Sender`], [`Receiver`]; [`wait`] for many things at a time |
+//! | [`pipe`] | [`Pipe`], [`Connection`], [`Sender`], [`Receiver`]; [`Listener`], [`Client`]; [`wait`] for many things at a time |
 //! | [`lock`], [`rlock`] | [`Lock`], [`Mutex`], [`RwLock`]; [`RLock`], [`ReentrantMutex`] |
 //! | [`semaphore`], [`event`], [`condition`], [`barrier`] | the type of that name |
 //! | [`value`] | [`Value`], [`Array`], [`SharedMemory`], [`ShareableList`], [`FixedString`] |
@@ -255,20 +255,20 @@ pub use multiproc_lock::{
 };
 pub use multiproc_parcel::{Descriptor, descriptor};
 pub use multiproc_pipe::{
-    BufferTooShort, Connection, NotThatSlice, Pipe, ReadLoan, Receiver, RecvBytesError, RecvError,
-    RecvIntoError, RecvTimeoutError, SendError, SendTimeoutError, Sender, Source, TryRecvError,
-    TrySendError, WaitError, WriteLoan, wait,
+    Address, BufferTooShort, Client, Connection, Listener, NotThatSlice, Pipe, ReadLoan, Receiver,
+    RecvBytesError, RecvError, RecvIntoError, RecvTimeoutError, SendError, SendTimeoutError,
+    Sender, Source, TryRecvError, TrySendError, WaitError, WriteLoan, wait,
 };
 pub use multiproc_process::{
-    Builder, Exit, ExitValue, Fork, Process, Run, active_children, at_exit, cpu_count, current,
-    fork, parent, test,
+    Builder, Context, Exit, ExitValue, Fork, Process, Run, StartMethod, active_children, at_exit,
+    cpu_count, current, entry, fork, parent, set_start_method, start_method, test,
 };
 pub use multiproc_queue::{
     Consumer, GetError, GetTimeoutError, JoinableQueue, Producer, PutError, PutTimeoutError, Queue,
     SimpleQueue, TryGetError, TryPutError, codec,
 };
 pub use multiproc_rlock::{RLock, ReentrantMutex};
-pub use multiproc_segment::{Shareable, Shared, unlink};
+pub use multiproc_segment::{Naming, Shareable, Shared, list, remove_stale, unlink};
 pub use multiproc_semaphore::{BoundedSemaphore, Semaphore};
 pub use multiproc_value::{
     Array, FixedString, Item, RawArray, RawValue, ShareableList, SharedMemory, Value,

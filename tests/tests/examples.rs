@@ -278,6 +278,60 @@ fn rpc_server() {
 }
 
 #[test]
+fn rpc_listener() {
+    let mut lines = run("rpc_listener", &[]);
+    assert_eq!(lines.pop().as_deref(), Some("server: done"));
+    lines.sort();
+    assert_eq!(
+        lines[..4],
+        [
+            "client: Number(144)",
+            "client: Number(144)",
+            "client: Text(\"HELLO\")",
+            "client: Text(\"HELLO\")",
+        ]
+    );
+    assert!(lines[4].starts_with("client: refused: authentication failed"));
+    assert!(lines[5].starts_with("server: turned away: authentication failed"));
+}
+
+#[test]
+fn named_queue() {
+    let lines = run("named_queue", &[]);
+    let of = |who: &str| lines.iter().filter(|line| line.starts_with(who)).count();
+    assert_eq!((of("reader: "), of("writer: ")), (3, 3), "{lines:#?}");
+    assert!(lines.contains(&r#"reader: Job { id: 3, path: "3.txt" }"#.to_owned()));
+    let told = lines.iter().find(|line| line.starts_with("stranger: "));
+    let told = told.expect("a stranger is told");
+    assert!(
+        told.contains("Queue<Job>") && told.contains("Queue<String>"),
+        "{told}"
+    );
+    assert!(
+        lines
+            .last()
+            .is_some_and(|line| line.starts_with("unlinked") && line.ends_with("true"))
+    );
+}
+
+#[test]
+fn daemon_and_exit_codes() {
+    let lines = run("daemon_and_exit_codes", &[]);
+    assert_eq!(
+        lines,
+        [
+            "returned: exit code 0",
+            "returned 3: exit code 3",
+            "panicked: exit code 1",
+            "was killed: exit code -9",
+            "message: working",
+            "sentinel: the worker ended with exit code 0",
+            "the daemon ended with its parent: true",
+        ]
+    );
+}
+
+#[test]
 fn process_basic() {
     let lines = run("process_basic", &[]);
     assert_eq!(lines.len(), 4, "{lines:#?}");
