@@ -137,7 +137,7 @@ fn user(ring: &Ring, seed: u64) {
             }
             10 => {
                 let null: OwnedFd = File::open("/dev/null").unwrap().into();
-                let _ = ring.put_carrying(&vec![4; len], &[null], wait);
+                let _ = ring.put_carrying(&vec![4; len], &[null], len % 2, wait);
             }
             11 => {
                 let _ = ring.get_carried(&mut buffer, &mut fds, wait);

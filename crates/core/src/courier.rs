@@ -40,6 +40,10 @@ pub use crate::fd::MOST_DESCRIPTORS;
 
 const BELL: u64 = 0;
 
+/// More than the kernel keeps: a peer that puts some in as fast as we take them out does not
+/// keep us for ever.
+const MOST_DATAGRAMS: usize = 4096;
+
 /// See the module.
 #[derive(Debug)]
 pub struct Courier {
@@ -182,11 +186,11 @@ impl Courier {
 
     /// Drops what lies before the tag, and bells at the front.
     fn drop_below(&self, tag: u64) {
-        while self
-            .front_tag()
-            .is_some_and(|front| front == BELL || front < tag)
-        {
-            let _ = self.front(false);
+        for _ in 0..MOST_DATAGRAMS {
+            match self.front_tag() {
+                Some(front) if front == BELL || front < tag => drop(self.front(false)),
+                _ => return,
+            }
         }
     }
 
@@ -222,7 +226,13 @@ impl Courier {
         self.drop_below(BELL);
     }
 
-    /// Removes everything. Under both locks, while the ring is empty.
+    /// Does nothing lie in it?
+    pub fn is_empty(&self) -> bool {
+        self.front_tag().is_none()
+    }
+
+    /// Removes everything. Under both locks while the ring is empty, or when nobody will get
+    /// anything any more.
     pub fn clear(&self) {
         self.drop_below(u64::MAX);
     }

@@ -35,8 +35,13 @@
 //! Handing over: the owner is the parent (dead: closed) or the child. Holding: closed, as
 //! soon as somebody looks.
 //!
-//! In a message (see [`Ticket`]): owned by the sender until the receiver has taken it over; a
-//! sender that dies before has closed it.
+//! In a message (see [`Ticket`]) an end is owned by the sender until the receiver has taken it
+//! over, and its generation says that it travels. A sender that dies before has closed it. So
+//! has a message that is lost (its receiver died, could not decode it, or nobody was left to take
+//! it): what carries the message holds something for the end (whoever looks brings that
+//! question), and an end that travels and is held by nothing is freed by who finds it so, before
+//! it tells anybody. The receiver takes over first and looks then whether the sender still
+//! lives: else somebody may have told already that the end is closed.
 //!
 //! A peer may write anything here: an owner is a number that is alive or not; lengths are
 //! the type's own.
@@ -63,7 +68,19 @@ struct Slot {
     generation: AtomicU64,
 }
 
+/// In a generation: the end is in a message, and in nobody's hands.
+const TRAVELS: u64 = 1 << 63;
+
+/// The generation after this one was given up.
+fn given_up(generation: u64) -> u64 {
+    (generation & !TRAVELS).wrapping_add(1) & !TRAVELS
+}
+
 impl Slot {
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self) as usize
+    }
+
     const fn free() -> Self {
         Self {
             owner: AtomicU64::new(0),
@@ -155,7 +172,12 @@ impl Ends {
         if self.high.load(Relaxed) as usize <= index {
             self.high.store(index as u32 + 1, Release); // PAIRS slot-used
         }
-        let generation = slot.generation.load(Relaxed);
+        let mut generation = slot.generation.load(Relaxed);
+        if generation & TRAVELS != 0 {
+            // Whoever freed a lost end died before this.
+            generation = given_up(generation);
+            slot.generation.store(generation, Relaxed);
+        }
         step!("ends: slot chosen");
         // Release. PAIRS slot-owned: who sees us as owner sees the slot below `high`.
         slot.owner.store(me.to_bits(), Release);
@@ -183,40 +205,57 @@ impl Ends {
                 _ => true,
             }
         })?;
-        self.slots[index].generation.fetch_add(1, Relaxed);
+        let generation = &self.slots[index].generation;
+        generation.store(given_up(generation.load(Relaxed)), Relaxed);
         Some(index)
     }
 
     /// Looks at every end: is one held by a living process? Costs a look into /proc per
     /// distinct holder; meant for waiters, once a slice.
     pub fn holders(&self) -> Holders {
-        self.holders_by(&mut Identity::is_alive)
+        self.holders_by(&mut Identity::is_alive, &|_| true)
     }
 
-    /// The same, by somebody's own way to tell who is alive: one who looks at many objects
-    /// remembers whom he has seen.
-    pub fn holders_by(&self, alive: &mut dyn FnMut(Identity) -> bool) -> Holders {
+    /// The same, by somebody's own way to tell who is alive (one who looks at many objects
+    /// remembers whom he has seen), and whether the end whose slot has this address is still in
+    /// a message.
+    pub fn holders_by(
+        &self,
+        alive: &mut dyn FnMut(Identity) -> bool,
+        in_message: &dyn Fn(usize) -> bool,
+    ) -> Holders {
         // Somebody registers at every look: then there is somebody (Invariant 5).
-        let look = |_| self.look(alive);
+        let look = |_| self.look(alive, in_message);
         (0..16).find_map(look).unwrap_or(Holders::Alive)
     }
 
     /// `None`: an end was registered meanwhile.
-    fn look(&self, alive: &mut dyn FnMut(Identity) -> bool) -> Option<Holders> {
+    fn look(
+        &self,
+        alive: &mut dyn FnMut(Identity) -> bool,
+        in_message: &dyn Fn(usize) -> bool,
+    ) -> Option<Holders> {
         let before = self.registrations.load(Acquire); // PAIRS registrations
         let mut dead = None;
         let mut ever = false;
         for slot in self.used() {
             let owner = Identity::from_bits(slot.owner.load(Acquire)); // PAIRS slot-owned
-            // Relaxed: who sees a slot given up sees its generation by the line above.
-            ever |= owner.is_some() || slot.generation.load(Relaxed) != 0;
+            // Acquire. PAIRS slot-given-up. Who sees a slot given up sees its generation by the
+            // line above.
+            let generation = slot.generation.load(Acquire);
+            ever |= owner.is_some() || generation != 0;
             match owner {
                 None => {}
                 Some(_) if owner == dead => {}
-                Some(id) if alive(id) => return Some(Holders::Alive),
                 // It may have been handed over before its holder died.
-                Some(_) if Identity::from_bits(slot.owner.load(Acquire)) != owner => return None,
-                Some(_) => dead = owner, // PAIRS slot-owned
+                Some(id) if !alive(id) => match slot.owner.load(Acquire) {
+                    now if now == id.to_bits() => dead = owner, // PAIRS slot-owned
+                    _ => return None,
+                },
+                Some(_) if generation & TRAVELS == 0 || in_message(slot.address()) => {
+                    return Some(Holders::Alive);
+                }
+                Some(id) => self.free_lost(slot, id, generation)?,
             }
         }
         if self.registrations.load(Acquire) != before {
@@ -227,6 +266,42 @@ impl Ends {
         } else {
             Holders::NeverAny
         })
+    }
+
+    /// Frees the slot of an end whose message is lost. `None`: it has changed, or somebody
+    /// registers; look again.
+    #[cold]
+    fn free_lost(&self, slot: &Slot, owner: Identity, generation: u64) -> Option<()> {
+        let _held = self.lock.try_acquire()?;
+        // Acquire. PAIRS slot-owned, slot-given-up: arrived after all?
+        let owned = slot.owner.load(Acquire) == owner.to_bits();
+        if !owned || slot.generation.load(Acquire) != generation {
+            return None;
+        }
+        slot.owner.store(0, Release); // PAIRS slot-free
+        step!("ends: lost end freed");
+        slot.generation.store(given_up(generation), Release); // PAIRS slot-given-up
+        Some(())
+    }
+
+    /// Frees the slots of ends whose messages are lost; see [`Ends::holders_by`].
+    pub fn sweep(&self, in_message: &dyn Fn(usize) -> bool) {
+        for slot in self.used() {
+            let owner = Identity::from_bits(slot.owner.load(Acquire)); // PAIRS slot-owned
+            let generation = slot.generation.load(Acquire); // PAIRS slot-given-up
+            if let Some(owner) = owner
+                && generation & TRAVELS != 0
+                && !in_message(slot.address())
+            {
+                let _ = self.free_lost(slot, owner, generation);
+            }
+        }
+    }
+
+    /// Where the slot of an end in a message lies.
+    pub fn address(&self, ticket: &Ticket) -> usize {
+        let slot = self.slots.get(ticket.index as usize);
+        slot.map_or(0, Slot::address)
     }
 
     /// Were there ends, and are all of them closed? Looks at no process: a dead holder's
@@ -379,7 +454,17 @@ impl End {
         })
     }
 
-    /// Takes over the end that came in a message.
+    /// The end is in the message's hands: from now on it counts as held only as long as
+    /// something carries it.
+    pub fn set_off(ends: &Ends, ticket: &mut Ticket) {
+        if let Some(slot) = ends.slots.get(ticket.index as usize) {
+            ticket.generation |= TRAVELS;
+            // Release. PAIRS slot-given-up.
+            slot.generation.store(ticket.generation, Release);
+        }
+    }
+
+    /// Takes over the end that came in a message, which the caller has in its hands.
     ///
     /// # Errors
     ///
@@ -389,19 +474,27 @@ impl End {
         let slot = slot.ok_or(EndError::Closed)?;
         let me = Identity::me();
         let sender = Identity::from_bits(ticket.owner).ok_or(EndError::Closed)?;
-        if slot.generation.load(Acquire) != ticket.generation || !sender.is_alive() {
-            return Err(EndError::Closed); // PAIRS slot-given-up
+        // Against those who find the sender dead and take its slot.
+        let held = ends.lock.acquire(Deadline::NEVER);
+        let _held = held.map_err(|_| EndError::Closed)?;
+        let current = slot.generation.load(Acquire) == ticket.generation; // PAIRS slot-given-up
+        if !current || slot.owner.load(Acquire) != ticket.owner {
+            return Err(EndError::Closed); // PAIRS slot-owned
         }
         step!("ends: about to arrive");
-        // A dead sender's slot may have been given to somebody else in between: then the
-        // owner is another one. PAIRS slot-owned.
-        slot.owner
-            .compare_exchange(ticket.owner, me.to_bits(), AcqRel, Relaxed)
-            .map_err(|_| EndError::Closed)?;
+        slot.owner.store(me.to_bits(), Release); // PAIRS slot-owned
+        step!("ends: arrived, not sure");
+        if !sender.is_alive() {
+            // Perhaps it was dead before the end was ours, and somebody has told of that.
+            slot.owner.store(ticket.owner, Release); // PAIRS slot-owned
+            return Err(EndError::Closed);
+        }
+        let generation = ticket.generation & !TRAVELS;
+        slot.generation.store(generation, Release); // PAIRS slot-given-up
         step!("ends: arrived");
         let end = Self::closed();
         end.index.store(ticket.index, Relaxed);
-        end.generation.store(ticket.generation, Relaxed);
+        end.generation.store(generation, Relaxed);
         end.valid_in.store(fork::generation(), Relaxed);
         Ok(end)
     }

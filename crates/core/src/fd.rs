@@ -2,16 +2,22 @@
 
 use crate::deadline::Deadline;
 use nix::errno::Errno;
-use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, UnixAddr, recvmsg, sendmsg};
+use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
-use std::io::{self, IoSlice, IoSliceMut};
+use std::io::{self, IoSlice, IoSliceMut, Seek, SeekFrom};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::OnceLock;
 use std::time::Duration;
 
 /// The most descriptors that one message can carry: what the kernel sends at once.
 pub const MOST_DESCRIPTORS: usize = 253;
+
+/// Room for that many, and for what a peer can have the kernel add (credentials, a process, a
+/// label, times).
+const CONTROL_WORDS: usize = (MOST_DESCRIPTORS * size_of::<RawFd>() + 16 + 512).div_ceil(8);
+
+const SCM_PIDFD: libc::c_int = 4;
 
 /// *Blocks until* `fd` can be read (for a pidfd: its process ended; for a pipe: data or
 /// end of file), or the deadline. True if it can.
@@ -90,30 +96,152 @@ pub struct Received {
 ///
 /// `WouldBlock` where nothing is there; else what the kernel says.
 pub fn recv_with(socket: BorrowedFd<'_>, to: &mut [u8], peek: bool) -> io::Result<Received> {
-    let mut space = nix::cmsg_space!([RawFd; MOST_DESCRIPTORS]);
-    let mut flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT;
-    flags.set(MsgFlags::MSG_PEEK, peek);
-    loop {
-        let mut parts = [IoSliceMut::new(to)];
-        let got = recvmsg::<UnixAddr>(socket.as_raw_fd(), &mut parts, Some(&mut space), flags);
-        let message = match got {
-            Err(Errno::EINTR) => continue,
-            other => other?,
-        };
-        let mut fds = Vec::new();
-        for control in message.cmsgs().into_iter().flatten() {
-            if let ControlMessageOwned::ScmRights(raw) = control {
-                // SAFETY: the kernel has just made these for us, and nobody else knows their
-                // numbers. A peer chose what they are descriptors of, and no more.
-                fds.extend(raw.iter().map(|fd| unsafe { OwnedFd::from_raw_fd(*fd) }));
-            }
+    let peek = if peek { libc::MSG_PEEK } else { 0 };
+    let flags = peek | libc::MSG_CMSG_CLOEXEC | libc::MSG_DONTWAIT;
+    let mut control = [0_u64; CONTROL_WORDS];
+    let mut part = IoSliceMut::new(to);
+    // SAFETY: zeroes are a `msghdr`: nothing.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = (&raw mut part).cast(); // an `iovec`, as IoSliceMut promises
+    message.msg_iovlen = 1;
+    message.msg_control = control.as_mut_ptr().cast();
+    let bytes = loop {
+        message.msg_controllen = size_of_val(&control) as _;
+        // SAFETY: both buffers are ours, of the sizes that the message says.
+        let got = unsafe { libc::recvmsg(socket.as_raw_fd(), &mut message, flags) };
+        match Errno::result(got) {
+            Err(Errno::EINTR) => {}
+            other => break other? as usize,
         }
-        return Ok(Received {
-            bytes: message.bytes,
-            fds,
-            cut: message.flags.contains(MsgFlags::MSG_CTRUNC),
+    };
+    Ok(Received {
+        bytes,
+        fds: taken_from(&message),
+        cut: message.msg_flags & libc::MSG_CTRUNC != 0,
+    })
+}
+
+/// The descriptors that came with a message just received. Also with one that was cut (where
+/// nix's iterator gives none): what came of it is ours, and stays open until somebody closes it.
+fn taken_from(message: &libc::msghdr) -> Vec<OwnedFd> {
+    let mut fds = Vec::new();
+    // SAFETY: as the kernel has filled it in.
+    let mut next = unsafe { libc::CMSG_FIRSTHDR(message) };
+    // SAFETY: null, or a header inside the control buffer, which is aligned.
+    while let Some(header) = unsafe { next.as_ref() } {
+        // SAFETY: a header inside the buffer.
+        let (data, before) = unsafe { (libc::CMSG_DATA(next), libc::CMSG_LEN(0)) };
+        let bytes = (header.cmsg_len as usize).saturating_sub(before as usize);
+        let numbers = (0..bytes / size_of::<RawFd>()).map(|nth| {
+            // SAFETY: the kernel wrote so many numbers there.
+            unsafe { data.cast::<RawFd>().add(nth).read_unaligned() }
         });
+        // SAFETY: the kernel has just made these for us, and nobody else knows their numbers. A
+        // peer chose what they are descriptors of, and no more.
+        let own = |fd| unsafe { OwnedFd::from_raw_fd(fd) };
+        match (header.cmsg_level, header.cmsg_type) {
+            (libc::SOL_SOCKET, libc::SCM_RIGHTS) => fds.extend(numbers.map(own)),
+            // Nobody asked for it; but whoever has the socket can switch it on.
+            (libc::SOL_SOCKET, SCM_PIDFD) => {
+                numbers
+                    .take(1)
+                    .filter(|fd| *fd >= 0)
+                    .map(own)
+                    .for_each(drop);
+            }
+            _ => {}
+        }
+        // SAFETY: as above.
+        next = unsafe { libc::CMSG_NXTHDR(message, next) };
     }
+    fds
+}
+
+// ---- bytes of a file that are held ----
+//
+// An open file description may hold a byte of its file (by a lock of the kernel's), whose number
+// is its position. It is held as long as a descriptor of that opening is open anywhere: in a
+// process, or on its way in a socket. So a death, too, lets it go.
+
+fn lock(fd: BorrowedFd<'_>, command: libc::c_int, kind: libc::c_int, at: u64) -> io::Result<i32> {
+    // SAFETY: zeroes are a `flock`.
+    let mut lock: libc::flock = unsafe { std::mem::zeroed() };
+    lock.l_type = kind as _;
+    lock.l_whence = libc::SEEK_SET as _;
+    lock.l_start = at as _;
+    lock.l_len = 1;
+    // SAFETY: reads and writes that local.
+    let done = unsafe { libc::fcntl(fd.as_raw_fd(), command, &raw mut lock) };
+    Errno::result(done)?;
+    Ok(lock.l_type.into())
+}
+
+/// A new opening of the file behind `fd`, at this position.
+fn open_again(fd: BorrowedFd<'_>, at: u64) -> io::Result<OwnedFd> {
+    let mut file = std::fs::File::open(format!("/proc/self/fd/{}", fd.as_raw_fd()))?;
+    file.seek(SeekFrom::Start(at))?;
+    Ok(file.into())
+}
+
+/// A new opening of the file behind `fd` that holds the byte `at`.
+///
+/// # Errors
+///
+/// There are no descriptors left; or the file is not to be opened again.
+pub fn hold(fd: BorrowedFd<'_>, at: u64) -> io::Result<OwnedFd> {
+    let held = open_again(fd, at)?;
+    lock(held.as_fd(), libc::F_OFD_SETLK, libc::F_RDLCK, at)?;
+    Ok(held)
+}
+
+/// Does some opening of the file behind `fd` hold the byte `at`?
+///
+/// # Errors
+///
+/// What the kernel says.
+pub fn is_held(fd: BorrowedFd<'_>, at: u64) -> io::Result<bool> {
+    let found = lock(fd, libc::F_OFD_GETLK, libc::F_WRLCK, at)?;
+    Ok(found != libc::F_UNLCK)
+}
+
+/// Holds by new openings what these hold, and has the old ones (copies of which may be anywhere)
+/// let go: of all, or of none. What holds nothing stays as it is: a peer may have sent anything.
+///
+/// # Errors
+///
+/// There are no descriptors left; nothing changed.
+pub fn take_over(held: &mut [OwnedFd]) -> io::Result<()> {
+    let again = |held: &OwnedFd| {
+        let at = position_in_shared_memory(held.as_fd());
+        match at.map(|at| hold(held.as_fd(), at)) {
+            Some(Ok(again)) => Ok(Some(again)),
+            Some(Err(e)) if matches!(e.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => Err(e),
+            _ => Ok(None),
+        }
+    };
+    let again = held.iter().map(again).collect::<io::Result<Vec<_>>>()?;
+    for (held, again) in held.iter_mut().zip(again) {
+        let Some(again) = again else { continue };
+        if let Some(at) = position_in_shared_memory(held.as_fd()) {
+            let _ = lock(held.as_fd(), libc::F_OFD_SETLK, libc::F_UNLCK, at);
+        }
+        *held = again;
+    }
+    Ok(())
+}
+
+/// `None`: it is something else, which might block when it is opened.
+fn position_in_shared_memory(fd: BorrowedFd<'_>) -> Option<u64> {
+    // SAFETY: zeroes are a `statfs`; it is written to that local. The position is only read.
+    let (about, at) = unsafe {
+        let mut about: libc::statfs = std::mem::zeroed();
+        if libc::fstatfs(fd.as_raw_fd(), &mut about) != 0 {
+            return None;
+        }
+        (about, libc::lseek(fd.as_raw_fd(), 0, libc::SEEK_CUR))
+    };
+    let is_shared_memory = about.f_type == libc::TMPFS_MAGIC;
+    u64::try_from(at).ok().filter(|_| is_shared_memory)
 }
 
 /// *Blocks until* one of these is ready, a signal comes or `sleep` is over. True if one is; all
@@ -189,5 +317,53 @@ impl AsFd for Ticker {
             Err(why) => panic!("no descriptor to wait for: {why}"),
         });
         made.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixDatagram;
+
+    fn shared_memory() -> OwnedFd {
+        // SAFETY: a fresh descriptor.
+        unsafe {
+            let fd = libc::memfd_create(c"test".as_ptr(), libc::MFD_CLOEXEC);
+            assert!(fd >= 0);
+            OwnedFd::from_raw_fd(fd)
+        }
+    }
+
+    #[test]
+    fn a_byte_is_held_as_long_as_its_opening_is_open_anywhere() {
+        let file = shared_memory();
+        assert!(!is_held(file.as_fd(), 7).unwrap());
+        let held = hold(file.as_fd(), 7).unwrap();
+        let other = hold(file.as_fd(), 8).unwrap();
+        assert!(is_held(file.as_fd(), 7).unwrap());
+        let (here, there) = UnixDatagram::pair().unwrap();
+        send_with(here.as_fd(), b"x", &[held.as_raw_fd()]).unwrap();
+        drop(held);
+        assert!(is_held(file.as_fd(), 7).unwrap(), "it is on its way");
+        let copy = recv_with(there.as_fd(), &mut [0], true).unwrap();
+        // Taken over, it is not the sockets' any more, though a copy is still there.
+        let mut taken = copy.fds;
+        take_over(&mut taken).unwrap();
+        assert!(is_held(file.as_fd(), 7).unwrap());
+        drop(taken);
+        assert!(!is_held(file.as_fd(), 7).unwrap());
+        assert!(is_held(file.as_fd(), 8).unwrap());
+        drop((here, there, other));
+        assert!(!is_held(file.as_fd(), 8).unwrap());
+    }
+
+    #[test]
+    fn what_is_no_token_stays_as_it_is() {
+        let (here, _there) = UnixDatagram::pair().unwrap();
+        let null = std::fs::File::open("/dev/null").unwrap();
+        let numbers = [here.as_raw_fd(), null.as_raw_fd()];
+        let mut anything = [OwnedFd::from(here), null.into()];
+        take_over(&mut anything).unwrap();
+        assert_eq!(anything.map(|fd| fd.as_raw_fd()), numbers);
     }
 }

@@ -1,4 +1,4 @@
-//! Named steps: places at which a test can stop a process with SIGKILL.
+//! Named steps: places at which a test can end a process with SIGKILL, or stop it with SIGSTOP.
 //!
 //! With the feature `steps` off (a normal build) [`step!`](crate::step!) expands to
 //! nothing. With it, a test counts the steps that an operation passes and then runs the
@@ -27,17 +27,18 @@ pub fn at(name: &'static str) {
 }
 
 #[cfg(all(feature = "steps", not(loom)))]
-pub use armed::{arm, at, count_on, counted, disarm, names};
+pub use armed::{arm, at, count_on, counted, disarm, names, pause};
 
 #[cfg(all(feature = "steps", not(loom)))]
 mod armed {
     use multiproc_segment::local::Local;
-    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+    use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering::Relaxed};
 
     // Relaxed throughout: a test arms and runs on one thread.
     static ACTIVE: AtomicBool = AtomicBool::new(false);
     static PASSED: AtomicU64 = AtomicU64::new(0);
     static FATAL: AtomicU64 = AtomicU64::new(u64::MAX);
+    static SIGNAL: AtomicI32 = AtomicI32::new(libc::SIGKILL);
     static NAMES: Local<Vec<&'static str>> = Local::new(Vec::new());
 
     /// Passes the step `name`: counted, and the process's last if a test said so.
@@ -52,10 +53,12 @@ mod armed {
     fn pass(name: &'static str) {
         let n = PASSED.fetch_add(1, Relaxed);
         if n == FATAL.load(Relaxed) {
-            // SAFETY: plain system calls on this very process, which do not return.
+            let signal = SIGNAL.load(Relaxed);
+            // SAFETY: plain system calls on this very process. The first returns only after
+            // SIGCONT.
             unsafe {
-                libc::kill(libc::getpid(), libc::SIGKILL);
-                loop {
+                libc::kill(libc::getpid(), signal);
+                while signal == libc::SIGKILL {
                     libc::pause();
                 }
             }
@@ -67,11 +70,23 @@ mod armed {
 
     /// From now on, count the steps that this process passes and note their names.
     pub fn count_on() {
-        arm(u64::MAX);
+        begin(u64::MAX);
     }
 
     /// From now on, this process dies by SIGKILL at its step number `n`, from 0.
     pub fn arm(n: u64) {
+        SIGNAL.store(libc::SIGKILL, Relaxed);
+        begin(n);
+    }
+
+    /// From now on, this process stops by SIGSTOP at its step number `n`, from 0, and goes on
+    /// when somebody sends SIGCONT.
+    pub fn pause(n: u64) {
+        SIGNAL.store(libc::SIGSTOP, Relaxed);
+        begin(n);
+    }
+
+    fn begin(n: u64) {
         NAMES.with(Vec::clear);
         PASSED.store(0, Relaxed);
         FATAL.store(n, Relaxed);

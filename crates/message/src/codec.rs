@@ -80,7 +80,7 @@ pub trait Codec<T>: 'static {
             if parcel.is_empty() {
                 return Ok(ring.put(scratch, wait)?);
             }
-            ring.put_carrying(scratch, parcel.descriptors(), wait)?;
+            ring.put_carrying(scratch, parcel.descriptors(), parcel.tokens(), wait)?;
             parcel.sent();
             Ok(())
         })

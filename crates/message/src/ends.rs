@@ -6,6 +6,7 @@
 //! end was dropped or its process ended in order, within a slice (50 ms) where it was killed.
 
 use multiproc_core::ends::{End, EndError, Ends, Holders, Ticket};
+use multiproc_core::fd;
 use multiproc_core::identity::Identity;
 use multiproc_core::wait::LookAround;
 use multiproc_parcel as parcel;
@@ -14,14 +15,29 @@ use serde::{Deserialize, Serialize, de, ser};
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
 
+/// A number for the slot of this address, the same in every process.
+fn number(ring: &Ring, address: usize) -> u64 {
+    address.wrapping_sub(ring.segment().body() as usize) as u64
+}
+
+/// Is the end whose slot has this address still in a message? What carries it holds the byte of
+/// the segment's file that has the slot's number: wherever that is, the kernel knows.
+fn in_message(ring: &Ring, address: usize) -> bool {
+    fd::is_held(ring.segment().as_fd(), number(ring, address)).unwrap_or(true)
+}
+
 /// Are the ends of the other side gone? `thorough` looks at processes, too.
 #[inline]
-fn gone(ends: &Ends, thorough: bool) -> bool {
+fn gone(ring: &Ring, ends: &Ends, thorough: bool) -> bool {
     if thorough {
-        ends.holders() == Holders::AllGone
+        gone_by(ring, ends, &mut Identity::is_alive)
     } else {
         ends.all_closed()
     }
+}
+
+fn gone_by(ring: &Ring, ends: &Ends, alive: &mut dyn FnMut(Identity) -> bool) -> bool {
+    ends.holders_by(alive, &|address| in_message(ring, address)) == Holders::AllGone
 }
 
 macro_rules! end {
@@ -69,12 +85,12 @@ macro_rules! end {
             /// Are all ends of the other side gone? `thorough`: looks at processes, too.
             #[inline]
             pub fn others_gone(&self, thorough: bool) -> bool {
-                gone(self.ring.$others(), thorough)
+                gone(&self.ring, self.ring.$others(), thorough)
             }
 
             /// The same, with a memory of who is alive.
             pub fn others_gone_by(&self, alive: &mut dyn FnMut(Identity) -> bool) -> bool {
-                self.ring.$others().holders_by(alive) == Holders::AllGone
+                gone_by(&self.ring, self.ring.$others(), alive)
             }
 
             /// Is a look at the other side's processes due? Once a slice it is.
@@ -99,6 +115,17 @@ macro_rules! end {
             pub fn close(&self) {
                 if self.end.close(self.ring.$mine()) {
                     self.ring.ring_all();
+                    self.abandon();
+                }
+            }
+
+            /// Descriptors in messages of a pipe that nobody will take go at once: an end of
+            /// another pipe among them is closed by that, although processes that were forked
+            /// meanwhile have this pipe's courier, too.
+            fn abandon(&self) {
+                let ring = &self.ring;
+                if ring.place() != (0, 0) {
+                    ring.drop_descriptors_if(|| gone(ring, ring.readers(), true));
                 }
             }
         }
@@ -132,18 +159,33 @@ macro_rules! end {
             ///
             /// As a sentence: the end is closed, the table full, or there is no message.
             pub fn enclose(&self) -> Result<SlotParts, String> {
-                let ticket = self.end.travel(self.ring.$mine());
-                let ticket = ticket.map_err(|e| e.to_string())?;
-                let ring = self.ring.clone();
-                let promised = parcel::on_return(move || {
-                    End::stay(ring.$mine(), ticket);
-                    ring.ring_all();
+                let ends = self.ring.$mine();
+                let travels = self.end.travel(ends).or_else(|full| {
+                    ends.sweep(&|address| in_message(&self.ring, address));
+                    self.end.travel(ends).map_err(|_| full)
                 });
-                match promised {
-                    Ok(()) => Ok(SlotParts(ticket.index, ticket.generation, ticket.owner)),
+                let mut ticket = travels.map_err(|e| e.to_string())?;
+                let set_off = set_off(&self.ring, ends, &mut ticket).and_then(|token| {
+                    let ring = self.ring.clone();
+                    let undo = move || {
+                        End::stay(ring.$mine(), ticket);
+                        ring.ring_all();
+                    };
+                    parcel::on_return(undo).map_err(|e| e.to_string())?;
+                    Ok(token)
+                });
+                match set_off {
+                    Ok(token) => {
+                        let Ticket {
+                            index,
+                            generation,
+                            owner,
+                        } = ticket;
+                        Ok(SlotParts(index, generation, owner, token))
+                    }
                     Err(why) => {
-                        End::stay(self.ring.$mine(), ticket);
-                        Err(why.to_string())
+                        End::stay(ends, ticket);
+                        Err(why)
                     }
                 }
             }
@@ -154,7 +196,10 @@ macro_rules! end {
             ///
             /// [`EndError::Closed`]: the sender died first.
             pub fn arrive(ring: Ring, slot: SlotParts) -> Result<Self, EndError> {
-                let SlotParts(index, generation, owner) = slot;
+                let SlotParts(index, generation, owner, token) = slot;
+                // Kept until the end is ours.
+                let token = token.map(parcel::take).transpose();
+                let _token = token.map_err(|_| EndError::Closed)?;
                 let ticket = Ticket {
                     index,
                     generation,
@@ -165,6 +210,22 @@ macro_rules! end {
             }
         }
     };
+}
+
+/// Gives the end to the message: its token, if there can be one (not in the file of another
+/// user, say; then the end is the sender's until it arrives).
+fn set_off(ring: &Ring, ends: &Ends, ticket: &mut Ticket) -> Result<Option<u32>, String> {
+    let at = number(ring, ends.address(ticket));
+    let token = match fd::hold(ring.segment().as_fd(), at) {
+        Ok(token) => token,
+        Err(e) if matches!(e.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
+            return Err(format!("there is no descriptor left for it: {e}"));
+        }
+        Err(_) => return Ok(None),
+    };
+    let token = parcel::enclose_token(token).map_err(|e| e.to_string())?;
+    End::set_off(ends, ticket);
+    Ok(Some(token))
 }
 
 end! {
@@ -235,9 +296,9 @@ impl Reader {
     }
 }
 
-/// What a message says of an end.
+/// What a message says of an end: its ticket, and the index of what it holds while it travels.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub struct SlotParts(u32, u64, u64);
+pub struct SlotParts(u32, u64, u64, Option<u32>);
 
 /// What a message says of a ring: indices of descriptors, which of its segment's rings it is, and
 /// what its messages are called.

@@ -43,6 +43,13 @@ pub trait Ready {
     #[doc(hidden)]
     fn is_ready(&self, alive: Option<&mut dyn FnMut(Identity) -> bool>) -> bool;
 
+    /// Is a look at the processes of the other side due, though nothing asks for one? What is
+    /// waited for beside something that is always ready hears of a death all the same.
+    #[doc(hidden)]
+    fn look_is_due(&self) -> bool {
+        false
+    }
+
     /// Has the courier rung when that changes. True: armed, and nothing there. False: look
     /// again. `quieten`: what it has rung for so far is done with.
     #[doc(hidden)]
@@ -178,7 +185,13 @@ impl<'s, 'a> Waiting<'s, 'a> {
 
     fn run(mut self) -> Result<Vec<usize>, WaitError> {
         let mut thorough = false;
+        let mut next_look = Deadline::after(SLICE);
         loop {
+            // Also where bells keep coming, the dead are looked for once a slice.
+            if thorough || next_look.passed() {
+                thorough = true;
+                next_look = Deadline::after(SLICE);
+            }
             let ready = self.objects_ready(thorough);
             if !ready.is_empty() {
                 self.poll(Duration::ZERO)?;
@@ -187,9 +200,10 @@ impl<'s, 'a> Waiting<'s, 'a> {
             if thorough && self.deadline.passed() {
                 return Ok(ready);
             }
-            thorough = false;
+            // Something came just now, perhaps; but no wait is longer than was said.
+            thorough = self.deadline.passed();
             if !self.arm_all() {
-                continue; // something came just now
+                continue;
             }
             if self.sleep()? {
                 let ready = self.everything_ready(ready);
@@ -255,6 +269,7 @@ impl<'s, 'a> Waiting<'s, 'a> {
         let mut ready = Vec::new();
         for (index, source) in self.sources.iter().enumerate() {
             if let Source::Object(object) = source {
+                let thorough = thorough || object.look_is_due();
                 let alive: Option<&mut dyn FnMut(Identity) -> bool> = match thorough {
                     true => Some(&mut alive),
                     false => None,

@@ -71,6 +71,10 @@ pub enum TakeError {
 #[derive(Default)]
 struct Contents {
     descriptors: Vec<OwnedFd>,
+    /// While it is packed: what goes behind the others, the last one first.
+    tokens: Vec<OwnedFd>,
+    /// So many at the end are tokens, once it is packed.
+    packed_tokens: usize,
     undo: Vec<Box<dyn FnOnce()>>,
 }
 
@@ -135,7 +139,14 @@ pub fn pack<R>(encode: impl FnOnce() -> R) -> (R, Parcel) {
     let desk = Restore::after(Desk::Packing(None));
     let result = encode();
     match desk.clear() {
-        Desk::Packing(contents) => (result, Parcel(contents)),
+        Desk::Packing(mut contents) => {
+            if let Some(contents) = &mut contents {
+                contents.packed_tokens = contents.tokens.len();
+                let tokens = std::mem::take(&mut contents.tokens);
+                contents.descriptors.extend(tokens.into_iter().rev());
+            }
+            (result, Parcel(contents))
+        }
         _ => (result, Parcel(None)),
     }
 }
@@ -170,6 +181,24 @@ pub fn enclose(fd: impl AsFd) -> Result<u32, EncloseError> {
     })
 }
 
+/// Encloses `fd` behind all that are [enclosed](enclose): a token, which says by being open
+/// that the message is somewhere, and means something to those who carry it (see
+/// [`Parcel::tokens`]). Returns its index.
+///
+/// # Errors
+///
+/// [`EncloseError::NotInAMessage`].
+pub fn enclose_token(fd: OwnedFd) -> Result<u32, EncloseError> {
+    with_desk(|desk| match desk {
+        Desk::Packing(contents) => {
+            let tokens = &mut contents.get_or_insert_default().tokens;
+            tokens.push(fd);
+            Ok(u32::MAX - (tokens.len() as u32 - 1))
+        }
+        _ => Err(EncloseError::NotInAMessage),
+    })
+}
+
 /// Promises to run `undo` if the message that this thread is encoding is not sent.
 ///
 /// # Errors
@@ -192,10 +221,17 @@ pub fn on_return(undo: impl FnOnce() + 'static) -> Result<(), EncloseError> {
 /// [`TakeError`].
 pub fn take(index: u32) -> Result<OwnedFd, TakeError> {
     with_desk(|desk| match desk {
-        Desk::Unpacking(descriptors) => descriptors
-            .get_mut(index as usize)
-            .and_then(Option::take)
-            .ok_or(TakeError::Missing),
+        Desk::Unpacking(descriptors) => {
+            // Tokens are counted from the end.
+            let at = match index > u32::MAX / 2 {
+                true => descriptors
+                    .len()
+                    .checked_sub((u32::MAX - index) as usize + 1),
+                false => Some(index as usize),
+            };
+            at.and_then(|at| descriptors.get_mut(at)?.take())
+                .ok_or(TakeError::Missing)
+        }
         _ => Err(TakeError::NotInAMessage),
     })
 }
@@ -215,6 +251,11 @@ impl Parcel {
     /// The descriptors, in the order in which they were enclosed.
     pub fn descriptors(&self) -> &[OwnedFd] {
         self.0.as_ref().map_or(&[], |c| &c.descriptors)
+    }
+
+    /// So many of them, the last ones, are tokens.
+    pub fn tokens(&self) -> usize {
+        self.0.as_ref().map_or(0, |c| c.packed_tokens)
     }
 
     /// The message was sent: nothing is undone.
@@ -364,6 +405,35 @@ mod tests {
             }
         }
         assert_eq!(undone.get(), 1);
+    }
+
+    #[test]
+    fn tokens_come_last_and_are_found_by_their_index() {
+        let file = |n: u8| {
+            let (reader, mut writer) = std::io::pipe().unwrap();
+            std::io::Write::write_all(&mut writer, &[n]).unwrap();
+            OwnedFd::from(reader)
+        };
+        let number = |fd: OwnedFd| {
+            let mut byte = [0];
+            std::io::Read::read_exact(&mut std::io::PipeReader::from(fd), &mut byte).unwrap();
+            byte[0]
+        };
+        let (indices, parcel) = pack(|| {
+            let token = enclose_token(file(1)).unwrap();
+            let plain = enclose(file(2)).unwrap();
+            [token, plain, enclose_token(file(3)).unwrap()]
+        });
+        assert_eq!((parcel.tokens(), parcel.descriptors().len()), (2, 3));
+        unpack(parcel.into_descriptors(), || {
+            for (index, expected) in indices.into_iter().zip(1..) {
+                assert_eq!(number(take(index).unwrap()), expected);
+                assert_eq!(take(index).unwrap_err(), TakeError::Missing);
+            }
+            for index in [3, u32::MAX / 2, u32::MAX / 2 + 1, u32::MAX - 3] {
+                assert_eq!(take(index).unwrap_err(), TakeError::Missing);
+            }
+        });
     }
 
     #[test]

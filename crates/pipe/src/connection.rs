@@ -201,6 +201,10 @@ impl<S, R, C> Ready for Connection<S, R, C> {
         self.receiver.is_ready(alive)
     }
 
+    fn look_is_due(&self) -> bool {
+        self.receiver.look_is_due()
+    }
+
     fn arm(&self, quieten: bool) -> bool {
         self.receiver.arm(quieten)
     }

@@ -400,6 +400,10 @@ impl<T, C> Ready for Receiver<T, C> {
         }
     }
 
+    fn look_is_due(&self) -> bool {
+        matches!(&self.line, RecvLine::Ring(end) if end.look_is_due())
+    }
+
     fn arm(&self, quieten: bool) -> bool {
         match &self.line {
             RecvLine::Ring(end) => end.arm(quieten),
@@ -409,7 +413,7 @@ impl<T, C> Ready for Receiver<T, C> {
 
     fn courier(&self) -> Option<BorrowedFd<'_>> {
         match &self.line {
-            RecvLine::Ring(end) => end.ring().courier(),
+            RecvLine::Ring(end) => end.ring().bell(),
             RecvLine::Stream(stream) => Some(stream.socket()),
         }
     }

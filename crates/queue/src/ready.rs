@@ -20,13 +20,17 @@ impl<T, C> Ready for Queue<T, C> {
     }
 
     fn courier(&self) -> Option<BorrowedFd<'_>> {
-        self.ring.courier()
+        self.ring.bell()
     }
 }
 
 impl<T, C> Ready for Consumer<T, C> {
     fn is_ready(&self, alive: Option<&mut dyn FnMut(Identity) -> bool>) -> bool {
         Queue::is_ready(self.queue(), None) || self.end().is_over(alive)
+    }
+
+    fn look_is_due(&self) -> bool {
+        self.end().look_is_due()
     }
 
     fn arm(&self, quieten: bool) -> bool {

@@ -35,6 +35,25 @@ pub(crate) fn carrying(record: u64) -> u64 {
     record | CARRIES
 }
 
+/// Bits of a record's tag; above them, how many of its descriptors are tokens.
+const TAG_BITS: u32 = 56;
+
+/// The tag after this one.
+pub(crate) fn next_tag(tag: u64) -> u64 {
+    (tag.wrapping_add(1) & ((1 << TAG_BITS) - 1)).max(1)
+}
+
+/// What a record that has descriptors begins with.
+pub(crate) fn label(tag: u64, tokens: u8) -> u64 {
+    tag | u64::from(tokens) << TAG_BITS
+}
+
+/// Its tag, and how many of its descriptors, the last ones, are tokens.
+pub(crate) fn read_label(label: u64) -> (u64, usize) {
+    let tag = label & ((1 << TAG_BITS) - 1);
+    (tag, (label >> TAG_BITS) as usize)
+}
+
 pub(crate) fn jump(target: usize) -> u64 {
     COMMIT | JUMP | (target / UNIT) as u64
 }

@@ -1,13 +1,14 @@
 use crate::area::Area;
 use crate::error::{CarryError, GetError, PutError};
 use crate::flow::{Claimed, Flow, Reserved};
-use crate::record::{MOST_RESERVE, UNIT};
+use crate::record::{self, MOST_RESERVE, UNIT};
 use crate::state::State;
 use crate::tasks::{Tasks, TasksLost};
 use multiproc_core::courier::{Courier, MOST_DESCRIPTORS, Withdrawal};
 use multiproc_core::deadline::Deadline;
 use multiproc_core::ends::Ends;
 use multiproc_core::fd::Ticker;
+use multiproc_core::{fd, step};
 use multiproc_segment::{CreateError, Kind, Naming, OpenError, Segment, Shareable};
 use std::fmt;
 use std::io;
@@ -129,6 +130,8 @@ pub struct Ring {
     /// Where the bytes of tasks lie that were taken.
     claims: Area,
     place: (u8, u8),
+    /// Others may have opened it by name, without a courier to ring.
+    named: bool,
 }
 
 /// Room for one record, written in place. Dropped without [`Reservation::commit`], it was
@@ -242,6 +245,10 @@ impl Ring {
             Segment::create(name, &settings.naming, kind, body, resident, init)
         })
         .map(one)
+        .map(|ring| Self {
+            named: true,
+            ..ring
+        })
     }
 
     /// Opens the ring of that name, if `tag` describes its records.
@@ -345,6 +352,7 @@ impl Ring {
                 } else {
                     (nth as u8, shape.rings as u8)
                 },
+                named: false,
             }
         };
         couriers.into_iter().enumerate().map(ring).collect()
@@ -468,7 +476,8 @@ impl Ring {
         })
     }
 
-    /// Puts one record with descriptors. *Blocks until* there is room for both; *wakes* and
+    /// Puts one record with descriptors, the last `tokens` of which are held on behalf of the
+    /// record (see [`multiproc_core::fd::hold`]). *Blocks until* there is room for both; *wakes* and
     /// *if a peer dies*: as [`Ring::reserve`].
     ///
     /// # Errors
@@ -479,6 +488,7 @@ impl Ring {
         &self,
         bytes: &[u8],
         fds: &[OwnedFd],
+        tokens: usize,
         wait: Wait<'_>,
     ) -> Result<(), PutError> {
         let refused = |e| Err(PutError::Carry(e));
@@ -488,8 +498,12 @@ impl Ring {
         if fds.len() > MOST_DESCRIPTORS {
             return refused(CarryError::TooMany(fds.len()));
         }
-        self.flow()
-            .put_carrying(bytes, wait, &|tag| match courier.deposit(tag, fds) {
+        let tokens = tokens.min(fds.len()) as u8; // at most 253
+        self.flow().put_carrying(
+            bytes,
+            tokens,
+            wait,
+            &|tag| match courier.deposit(tag, fds) {
                 Ok(()) => Ok(true),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(false),
                 Err(e) => match e.raw_os_error() {
@@ -500,7 +514,8 @@ impl Ring {
                     other => refused(CarryError::Refused(other.unwrap_or(0))),
                 }
                 .map(|()| false),
-            })
+            },
+        )
     }
 
     /// Gets one record into `to`, and its descriptors into `fds`; replaces the content of
@@ -526,22 +541,50 @@ impl Ring {
         })
     }
 
-    /// Under the get lock: the descriptors under this tag.
+    /// Under the get lock: the descriptors with this label. What the tokens among them hold,
+    /// this process holds from now on: the record is in its hands, wherever copies of the
+    /// descriptors lie.
     #[cold]
-    pub(crate) fn withdraw(&self, tag: Option<u64>) -> Result<Vec<OwnedFd>, GetError> {
-        let (Some(tag), Some(courier)) = (tag, &self.area.courier) else {
+    pub(crate) fn withdraw(&self, label: Option<u64>) -> Result<Vec<OwnedFd>, GetError> {
+        let (Some(label), Some(courier)) = (label, &self.area.courier) else {
             return Ok(Vec::new());
         };
-        match courier.look(tag) {
-            Ok(fds) => Ok(fds),
-            Err(Withdrawal::Missing) => Ok(Vec::new()),
-            Err(Withdrawal::NoDescriptors) => Err(GetError::NoDescriptors),
+        let (tag, tokens) = record::read_label(label);
+        let mut fds = match courier.look(tag) {
+            Ok(fds) => fds,
+            Err(Withdrawal::Missing) => return Ok(Vec::new()),
+            Err(Withdrawal::NoDescriptors) => return Err(GetError::NoDescriptors),
+        };
+        step!("get: descriptors copied");
+        let others = fds.len().saturating_sub(tokens);
+        fd::take_over(&mut fds[others..]).map_err(|_| GetError::NoDescriptors)?;
+        step!("get: tokens taken over");
+        Ok(fds)
+    }
+
+    /// Drops the descriptors of all records, if there are some and `nobody` will get them.
+    pub fn drop_descriptors_if(&self, nobody: impl FnOnce() -> bool) {
+        if let Some(courier) = &self.area.courier
+            && !courier.is_empty()
+            && nobody()
+        {
+            courier.clear();
         }
     }
 
     /// The socket that becomes readable when an armed bell is rung.
     pub fn courier(&self) -> Option<BorrowedFd<'_>> {
         self.area.courier.as_ref().map(|courier| courier.as_fd())
+    }
+
+    /// The same, if everybody who puts rings it: not those who opened a ring by name.
+    pub fn bell(&self) -> Option<BorrowedFd<'_>> {
+        self.rung().map(|courier| courier.as_fd())
+    }
+
+    /// The courier, if everybody who puts has it.
+    fn rung(&self) -> Option<&Courier> {
+        self.area.courier.as_deref().filter(|_| !self.named)
     }
 
     /// Arms the courier's bell for the next record. True: nothing is there; the courier becomes
@@ -578,7 +621,7 @@ impl Ring {
     ///
     /// Without a courier, if this process can have no more descriptors.
     pub fn watched(&self) -> BorrowedFd<'_> {
-        match &self.area.courier {
+        match self.rung() {
             Some(courier) => courier.watched(),
             None => self.area.ticker.as_fd(),
         }
@@ -587,7 +630,7 @@ impl Ring {
     /// Does an event loop in this process wait for it? Then who finds nothing arms it again.
     #[inline]
     pub fn is_watched(&self) -> bool {
-        match &self.area.courier {
+        match self.rung() {
             Some(courier) => courier.is_watched(),
             None => self.area.ticker.is_there(),
         }

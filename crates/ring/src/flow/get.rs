@@ -22,7 +22,7 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
         })
     }
 
-    /// [`Flow::claim`], `read` of offset, length and the tag of its descriptors, and RELEASE,
+    /// [`Flow::claim`], `read` of offset, length and the label of its descriptors, and RELEASE,
     /// unless `read` fails: then the record stays.
     ///
     /// # Errors
@@ -92,7 +92,7 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
         Ok((guard, found))
     }
 
-    /// The tag of the record's descriptors, if it has some.
+    /// The label of the record's descriptors, if it has some.
     #[inline(always)]
     pub(crate) fn tag(&self, found: Found) -> Option<u64> {
         // Relaxed: came with the record.
@@ -110,8 +110,8 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
         let next = found.after();
         self.state.get.head.store(next.bits(), order);
         step!("get: released");
-        if let Some(tag) = tag {
-            self.memory.delivered(tag);
+        if let Some(label) = tag {
+            self.memory.delivered(record::read_label(label).0);
             step!("get: descriptors removed");
             // Bells went with them: perhaps one for a record that is still there.
             if self.state.signs.watch.load(Relaxed) & WATCH_EVER != 0 {

@@ -147,7 +147,7 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
         self.commit(position, header, position.after_record(len));
     }
 
-    /// Puts a record that has descriptors: `deposit` gives them to the courier under a tag, or
+    /// Puts a record that has descriptors, so many of which are tokens: `deposit` gives them to the courier under a tag, or
     /// says false when it has room for no more at this moment. *Blocks until* there is room in
     /// both; *wakes* and *if a peer dies*: as [`Flow::reserve`]; a deposit without a record is
     /// dropped by the next reader of one that has descriptors.
@@ -158,6 +158,7 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
     pub fn put_carrying(
         self,
         bytes: &[u8],
+        tokens: u8,
         wait: Wait<'_>,
         deposit: &dyn Fn(u64) -> Result<bool, PutError>,
     ) -> Result<(), PutError> {
@@ -165,7 +166,7 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
         let len = UNIT + bytes.len();
         let (guard, position) = self.begin_put(len, &wait)?;
         // Relaxed: under the put lock.
-        let tag = put.tag.load(Relaxed).wrapping_add(1).max(1);
+        let tag = record::next_tag(put.tag.load(Relaxed));
         put.tag.store(tag, Relaxed);
         step!("carry: begin");
         let mut leader = Leader::new(&put.waiting, wait);
@@ -183,9 +184,10 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
         }
         drop(leader);
         step!("carry: deposited");
+        let label = record::label(tag, tokens);
         // SAFETY: a place for so many bytes, so allocated and inside; we hold the put lock.
         unsafe {
-            self.memory.write(position.at + UNIT, &tag.to_ne_bytes());
+            self.memory.write(position.at + UNIT, &label.to_ne_bytes());
             self.memory.write(position.at + 2 * UNIT, bytes);
         }
         step!("put: filled");
