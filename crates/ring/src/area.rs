@@ -77,10 +77,8 @@ impl Memory for &Area {
         }
     }
 
-    fn ring_watchers(&self) {
-        if let Some(courier) = &self.courier {
-            courier.ring();
-        }
+    fn ring_watchers(&self) -> bool {
+        self.courier.as_ref().is_none_or(|courier| courier.ring())
     }
 
     fn tidy(&self, all: bool) {

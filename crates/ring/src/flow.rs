@@ -64,8 +64,11 @@ pub trait Memory {
     /// The record whose descriptors have this tag was given up.
     fn delivered(&self, _tag: u64) {}
 
-    /// Rings for those who wait with `poll`.
-    fn ring_watchers(&self) {}
+    /// Rings for those who wait with `poll`. False: there are so many bells that one more has no
+    /// room.
+    fn ring_watchers(&self) -> bool {
+        true
+    }
 
     /// Drops what lies with the courier though no record is there: all of it, or only the
     /// bells.

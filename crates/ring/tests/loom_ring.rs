@@ -47,8 +47,9 @@ impl Memory for &Model {
     fn punch(&self, _from: usize, _to: usize) {}
 
     // As with a socket: whoever takes bells away sees what was done before they were rung.
-    fn ring_watchers(&self) {
+    fn ring_watchers(&self) -> bool {
         self.bells.fetch_add(1, AcqRel);
+        true
     }
 
     fn tidy(&self, _all: bool) {

@@ -115,7 +115,7 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
             step!("get: descriptors removed");
             // Bells went with them: perhaps one for a record that is still there.
             if self.state.signs.watch.load(Relaxed) & WATCH_EVER != 0 {
-                self.memory.ring_watchers();
+                self.ring_loudly();
             }
         }
         // Relaxed: seen by the lock that we hold.

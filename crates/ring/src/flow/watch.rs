@@ -55,8 +55,9 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
                 // Nothing will ever come; whoever takes something hears of it.
                 Some(Err(_)) => return true,
                 None => {
-                    if quieten {
+                    if quieten && let Some(guard) = self.try_lock_get() {
                         self.memory.tidy(false);
+                        drop(guard);
                     }
                     // SeqCst. PAIRS watch.
                     signs.watch.fetch_or(WATCH_DATA | WATCH_EVER, SeqCst);
@@ -116,9 +117,23 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
         let unmark = || self.state.signs.watch.fetch_and(!which, Relaxed);
         unless_broken!("watch: mark first", unmark(), 0);
         step!("watch: about to ring");
-        self.memory.ring_watchers();
+        if which == WATCH_ROOM {
+            self.ring_loudly();
+        } else {
+            self.memory.ring_watchers();
+        }
         step!("watch: rung");
         unless_broken!("watch: mark first", 0, unmark());
+    }
+
+    /// Under the get lock: rings, also where bells that nobody has taken away leave no room. (A
+    /// writer need not: where bells lie, somebody has not looked since.)
+    #[cold]
+    pub(super) fn ring_loudly(&self) {
+        if !self.memory.ring_watchers() {
+            self.memory.tidy(false);
+            self.memory.ring_watchers();
+        }
     }
 
     /// Rings for those who wait for something: an end or the shutdown mark has changed. Their
@@ -159,14 +174,28 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
         }
     }
 
-    /// Under the put lock, while the ring is empty: what lies with the courier belongs to no
-    /// record. True if all of it went; while a reader may be busy with a deposit, only the
-    /// bells do.
+    /// Under the put lock, while the ring is empty: takes away what lies with the courier, as it
+    /// belongs to no record. False: a reader may be busy with it.
     pub(super) fn tidy(&self) -> bool {
         let guard = self.try_lock_get();
         // A reader that waits for data is busy with nothing.
-        let all = guard.is_some() || self.state.get.waiting.load(Relaxed) != 0;
-        self.memory.tidy(all);
-        all
+        let may = guard.is_some() || self.state.get.waiting.load(Relaxed) != 0;
+        if may {
+            self.memory.tidy(true);
+        }
+        may
+    }
+
+    /// Under the put lock: takes away what lies with the courier without need. False: a reader
+    /// may be busy with it.
+    pub(super) fn make_room_in_courier(&self, frontier: Position) -> bool {
+        if Position::read(self.state.get.head.load(Acquire)).items == frontier.items {
+            return self.tidy(); // PAIRS room
+        }
+        let guard = self.try_lock_get();
+        if guard.is_some() {
+            self.memory.tidy(false);
+        }
+        guard.is_some()
     }
 }
