@@ -232,15 +232,20 @@ pub fn take_over(held: &mut [OwnedFd]) -> io::Result<()> {
 
 /// `None`: it is something else, which might block when it is opened.
 fn position_in_shared_memory(fd: BorrowedFd<'_>) -> Option<u64> {
-    // SAFETY: zeroes are a `statfs`; it is written to that local. The position is only read.
-    let (about, at) = unsafe {
-        let mut about: libc::statfs = std::mem::zeroed();
-        if libc::fstatfs(fd.as_raw_fd(), &mut about) != 0 {
+    // SAFETY: zeroes are a `statfs` and a `stat`; they are written to those locals. The position
+    // is only read.
+    let (system, file, at) = unsafe {
+        let mut system: libc::statfs = std::mem::zeroed();
+        let mut file: libc::stat = std::mem::zeroed();
+        let number = fd.as_raw_fd();
+        if libc::fstatfs(number, &mut system) != 0 || libc::fstat(number, &mut file) != 0 {
             return None;
         }
-        (about, libc::lseek(fd.as_raw_fd(), 0, libc::SEEK_CUR))
+        (system, file, libc::lseek(number, 0, libc::SEEK_CUR))
     };
-    let is_shared_memory = about.f_type == libc::TMPFS_MAGIC;
+    // Devices and named pipes lie there, too.
+    let is_shared_memory =
+        system.f_type == libc::TMPFS_MAGIC && file.st_mode & libc::S_IFMT == libc::S_IFREG;
     u64::try_from(at).ok().filter(|_| is_shared_memory)
 }
 
