@@ -1,6 +1,7 @@
 use multiproc_barrier as barrier;
 use multiproc_condition as condition;
 use multiproc_lock as lock;
+use multiproc_pipe as pipe;
 use multiproc_process as process;
 use multiproc_queue as queue;
 use multiproc_rlock as rlock;
@@ -34,6 +35,22 @@ pub enum Error {
     Get(#[from] queue::GetError),
     TryGet(#[from] queue::TryGetError),
     GetTimeout(#[from] queue::GetTimeoutError),
+    PutMany(queue::PutManyError<()>),
+    Send(pipe::SendError<()>),
+    TrySend(pipe::TrySendError<()>),
+    SendTimeout(pipe::SendTimeoutError<()>),
+    Recv(#[from] pipe::RecvError),
+    TryRecv(#[from] pipe::TryRecvError),
+    RecvTimeout(#[from] pipe::RecvTimeoutError),
+    RecvBytes(#[from] pipe::RecvBytesError),
+    RecvInto(#[from] pipe::RecvIntoError),
+    BufferTooShort(#[from] pipe::BufferTooShort),
+    NotThatSlice(#[from] pipe::NotThatSlice),
+    Wait(#[from] pipe::WaitError),
+    Address(#[from] pipe::InvalidAddress),
+    Bind(#[from] pipe::BindError),
+    Accept(#[from] pipe::AcceptError),
+    Connect(#[from] pipe::ConnectError),
     TaskDone(#[from] queue::TaskDoneError),
     JoinTasks(#[from] queue::JoinError),
     JoinTasksTimeout(#[from] queue::JoinTimeoutError),
@@ -42,6 +59,9 @@ pub enum Error {
     JoinProcessTimeout(#[from] process::JoinTimeoutError),
     JoinAll(#[from] process::JoinAllError),
     Signal(#[from] process::SignalError),
+    CloseProcess(#[from] process::CloseError),
+    StartMethodIsSet(#[from] process::AlreadySet),
+    StartMethod(#[from] process::UnknownMethod),
     Exit(#[from] process::ExitError),
     OwnerDied(lock::OwnerDied<()>),
     TryAcquire(lock::TryAcquireError<()>),
@@ -81,18 +101,31 @@ impl fmt::Debug for Error {
 }
 
 macro_rules! drops_message {
-    ($($name:ident => $variant:ident)*) => {$(
-        impl<T> From<queue::$name<T>> for Error {
-            fn from(error: queue::$name<T>) -> Self {
+    ($($krate:ident::$name:ident => $variant:ident)*) => {$(
+        impl<T> From<$krate::$name<T>> for Error {
+            fn from(error: $krate::$name<T>) -> Self {
                 Self::$variant(error.without_message())
             }
         }
     )*};
 }
 drops_message! {
-    PutError => Put
-    TryPutError => TryPut
-    PutTimeoutError => PutTimeout
+    queue::PutError => Put
+    queue::TryPutError => TryPut
+    queue::PutTimeoutError => PutTimeout
+    pipe::SendError => Send
+    pipe::TrySendError => TrySend
+    pipe::SendTimeoutError => SendTimeout
+}
+
+impl<T> From<queue::PutManyError<T>> for Error {
+    fn from(error: queue::PutManyError<T>) -> Self {
+        Self::PutMany(queue::PutManyError {
+            put: error.put,
+            rest: Vec::new(),
+            why: error.why,
+        })
+    }
 }
 
 macro_rules! drops_guard {
@@ -148,3 +181,35 @@ impl<I> From<process::NotAllStarted<I>> for Error {
 
 /// What most functions of the toolkit's users return.
 pub type Result<T = (), E = Error> = std::result::Result<T, E>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn becomes_ours<E: Into<Error>>() {}
+
+    #[test]
+    fn every_error_of_queues_and_pipes_becomes_ours_whatever_the_message() {
+        struct Message;
+        becomes_ours::<queue::PutError<Message>>();
+        becomes_ours::<queue::TryPutError<Message>>();
+        becomes_ours::<queue::PutTimeoutError<Message>>();
+        becomes_ours::<queue::PutManyError<Message>>();
+        becomes_ours::<queue::GetError>();
+        becomes_ours::<queue::TryGetError>();
+        becomes_ours::<queue::GetTimeoutError>();
+        becomes_ours::<pipe::CreateError>();
+        becomes_ours::<pipe::RegisterError>();
+        becomes_ours::<pipe::SendError<Message>>();
+        becomes_ours::<pipe::TrySendError<Message>>();
+        becomes_ours::<pipe::SendTimeoutError<Message>>();
+        becomes_ours::<pipe::RecvError>();
+        becomes_ours::<pipe::TryRecvError>();
+        becomes_ours::<pipe::RecvTimeoutError>();
+        becomes_ours::<pipe::RecvBytesError>();
+        becomes_ours::<pipe::RecvIntoError>();
+        becomes_ours::<pipe::BufferTooShort>();
+        becomes_ours::<pipe::NotThatSlice>();
+        becomes_ours::<pipe::WaitError>();
+    }
+}

@@ -24,13 +24,18 @@
 //!
 //! | crate | holds |
 //! |---|---|
-//! | [`process`] | [`Process`], exit codes, daemons, the test runner [`test`](mod@test) |
+//! | [`process`] | [`Process`], start methods ([`Context`], [`entry`]), exit codes, daemons, the test runner [`test`](mod@test) |
 //! | [`queue`] | [`Queue`], its registered ends, [`SimpleQueue`], [`JoinableQueue`], codecs |
+//! | [`pipe`] | [`Pipe`], [`Connection`], [`Sender`], [`Receiver`]; [`Listener`], [`Client`]; [`wait`] for many things at a time |
 //! | [`lock`], [`rlock`] | [`Lock`], [`Mutex`], [`RwLock`]; [`RLock`], [`ReentrantMutex`] |
 //! | [`semaphore`], [`event`], [`condition`], [`barrier`] | the type of that name |
 //! | [`value`] | [`Value`], [`Array`], [`SharedMemory`], [`ShareableList`], [`FixedString`] |
 //! | [`segment`] | [`Shared<T>`](Shared), names, [`Shareable`](trait@Shareable) |
+//! | [`descriptor`] | files, sockets, pipes as parts of messages; [`Descriptor`] |
 //! | [`ring`], [`core`] | what these are built on: records, waits, robust locks |
+//!
+//! Every handle is itself a message: a `Queue` goes through a `Connection`, a `Value` through a
+//! `Queue`, and works where it arrives.
 //!
 //! # Two programs that meet at a queue
 //!
@@ -82,6 +87,50 @@
 //!     })?;
 //!     for n in 0..20 { jobs.put(n)?; }
 //!     Ok(jobs.join()?)
+//! }
+//! ```
+
+//!
+//! # Ping-pong through a pipe
+//!
+//! `Pipe::<Request, Reply>` where the two directions differ.
+//!
+//! ```rust,standalone_crate
+//! use multiproc::{self as mp, Pipe, Process};
+//!
+//! fn main() -> mp::Result {
+//!     let (left, right) = Pipe::<u32>::duplex()?;
+//!     let echo = Process::start(move || -> mp::Result {
+//!         for n in &right { right.send(n? + 1)?; } // ends when `left` is gone
+//!         Ok(())
+//!     })?;
+//!     let mut n = 0;
+//!     while n < 1_000 { left.send(n)?; n = left.recv()?; }
+//!     drop(left);
+//!     mp::join_all([echo])
+//! }
+//! ```
+//!
+//! # Waiting for many things at a time
+//!
+//! Connections, queues, processes, and whatever has a descriptor.
+//!
+//! ```rust,standalone_crate
+//! use multiproc::{self as mp, Pipe, Process, Source};
+//!
+//! fn main() -> mp::Result {
+//!     let (news, sender) = Pipe::<String>::simplex()?;
+//!     let child = Process::start(move || -> mp::Result { Ok(sender.send("done".into())?) })?;
+//!     let mut ended = false;
+//!     while !ended {
+//!         for ready in mp::wait([Source::from(&news), Source::descriptor(&child)], None)? {
+//!             match ready {
+//!                 0 => if let Ok(text) = news.try_recv() { println!("it says {text}") },
+//!                 _ => ended = true,
+//!             }
+//!         }
+//!     }
+//!     mp::join_all([child])
 //! }
 //! ```
 
@@ -182,6 +231,8 @@ pub use multiproc_event as event;
 #[doc(inline)]
 pub use multiproc_lock as lock;
 #[doc(inline)]
+pub use multiproc_pipe as pipe;
+#[doc(inline)]
 pub use multiproc_process as process;
 #[doc(inline)]
 pub use multiproc_queue as queue;
@@ -202,16 +253,22 @@ pub use multiproc_event::Event;
 pub use multiproc_lock::{
     AcquireTimeoutError, Lock, Mutex, OwnerDied, PlainData, RwLock, TryAcquireError,
 };
+pub use multiproc_parcel::{Descriptor, descriptor};
+pub use multiproc_pipe::{
+    Address, BufferTooShort, Client, Connection, Listener, NotThatSlice, Pipe, ReadLoan, Receiver,
+    RecvBytesError, RecvError, RecvIntoError, RecvTimeoutError, SendError, SendTimeoutError,
+    Sender, Source, TryRecvError, TrySendError, WaitError, WriteLoan, wait,
+};
 pub use multiproc_process::{
-    Builder, Exit, ExitValue, Fork, Process, Run, active_children, at_exit, cpu_count, current,
-    fork, parent, test,
+    Builder, Context, Exit, ExitValue, Fork, Process, Run, StartMethod, active_children, at_exit,
+    cpu_count, current, entry, fork, parent, set_start_method, start_method, test,
 };
 pub use multiproc_queue::{
     Consumer, GetError, GetTimeoutError, JoinableQueue, Producer, PutError, PutTimeoutError, Queue,
     SimpleQueue, TryGetError, TryPutError, codec,
 };
 pub use multiproc_rlock::{RLock, ReentrantMutex};
-pub use multiproc_segment::{Shareable, Shared, unlink};
+pub use multiproc_segment::{Naming, Shareable, Shared, list, remove_stale, unlink};
 pub use multiproc_semaphore::{BoundedSemaphore, Semaphore};
 pub use multiproc_value::{
     Array, FixedString, Item, RawArray, RawValue, ShareableList, SharedMemory, Value,

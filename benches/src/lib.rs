@@ -14,6 +14,7 @@
 //! | `queue` | the groups `queue-oneway` and `queue-roundtrip` |
 //! | `lock` | the group `lock` |
 //! | `wakeup` | the group `wakeup` |
+//! | `start` | the group `start` |
 //! | `ideal` | the limit: a ring between two polling processes |
 //! | `ours` | multiproc's own rows |
 //! | `peers` | everybody else, one small file each |
@@ -33,6 +34,7 @@ mod peers;
 mod plot;
 mod queue;
 mod report;
+mod start;
 mod sys;
 mod wakeup;
 
@@ -41,10 +43,16 @@ use std::process::ExitCode;
 
 /// Runs what the command line asks for, prints the tables, and writes `report.json` and `index.html` into `folder`.
 pub fn main(folder: &Path) -> ExitCode {
-    let groups: Vec<_> = [queue::groups(), lock::groups(), wakeup::groups()]
-        .into_iter()
-        .flatten()
-        .collect();
+    start::entry();
+    let groups: Vec<_> = [
+        queue::groups(),
+        lock::groups(),
+        wakeup::groups(),
+        start::groups(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     let args = match args::parse(std::env::args().skip(1), &groups) {
         Ok(args) => args,
         Err(message) => {

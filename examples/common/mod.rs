@@ -68,7 +68,7 @@ impl Options {
 }
 
 /// Says what is wrong with the command line, and ends the program.
-fn refuse(why: &str) -> ! {
+pub(crate) fn refuse(why: &str) -> ! {
     eprintln!("{why}");
     std::process::exit(2)
 }

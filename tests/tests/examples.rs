@@ -217,6 +217,121 @@ fn joinable_queue() {
 }
 
 #[test]
+fn pipe_two_processes() {
+    let mut lines = run("pipe_two_processes", &[]);
+    lines.sort();
+    assert_eq!(
+        lines,
+        [
+            "p1 recv: this message is from p2",
+            "p2 recv: this message is from p1"
+        ]
+    );
+}
+
+#[test]
+fn pipe_two_processes_receives_after_its_pause() {
+    let started = Instant::now();
+    run("pipe_two_processes", &[]);
+    assert!(
+        started.elapsed() >= Duration::from_millis(40),
+        "0.8 s, scaled"
+    );
+}
+
+#[test]
+fn pipe_names() {
+    let mut lines = run("pipe_names", &[]);
+    lines.sort();
+    assert_eq!(lines, ["Rex meets the cat Tom", "Tom meets the dog Rex"]);
+}
+
+#[test]
+fn rpc_server() {
+    let lines = run("rpc_server", &["--clients", "3", "--requests", "4"]);
+    let of = |who: &str| -> Vec<&str> {
+        lines
+            .iter()
+            .filter_map(|line| line.strip_prefix(who))
+            .collect()
+    };
+    assert_eq!(
+        of("client 1: "),
+        [
+            "0 + 1 is Number(1)",
+            r#"100 / 0 is Refused("100 / 0 is no number")"#,
+            r#"client 1 reversed is Text("1 tneilc")"#,
+            "3 + 1 is Number(4)",
+        ]
+    );
+    assert_eq!(of("client 2: ")[1], "100 / 1 is Number(100)");
+    assert_eq!(of("client 3: ").len(), 4);
+    let end = ["is gone", "ended with exit code 0"];
+    assert_eq!(of("client 1 "), end);
+    assert_eq!(of("client 2 "), end);
+    let killed = ["is killed", "is gone", "was killed by signal 9 (SIGKILL)"];
+    assert_eq!(of("client 3 "), killed);
+    assert_eq!(
+        lines.last().map(String::as_str),
+        Some("12 requests of 3 clients served")
+    );
+}
+
+#[test]
+fn rpc_listener() {
+    let mut lines = run("rpc_listener", &[]);
+    assert_eq!(lines.pop().as_deref(), Some("server: done"));
+    lines.sort();
+    assert_eq!(
+        lines[..4],
+        [
+            "client: Number(144)",
+            "client: Number(144)",
+            "client: Text(\"HELLO\")",
+            "client: Text(\"HELLO\")",
+        ]
+    );
+    assert!(lines[4].starts_with("client: refused: authentication failed"));
+    assert!(lines[5].starts_with("server: turned away: authentication failed"));
+}
+
+#[test]
+fn named_queue() {
+    let lines = run("named_queue", &[]);
+    let of = |who: &str| lines.iter().filter(|line| line.starts_with(who)).count();
+    assert_eq!((of("reader: "), of("writer: ")), (3, 3), "{lines:#?}");
+    assert!(lines.contains(&r#"reader: Job { id: 3, path: "3.txt" }"#.to_owned()));
+    let told = lines.iter().find(|line| line.starts_with("stranger: "));
+    let told = told.expect("a stranger is told");
+    assert!(
+        told.contains("Queue<Job>") && told.contains("Queue<String>"),
+        "{told}"
+    );
+    assert!(
+        lines
+            .last()
+            .is_some_and(|line| line.starts_with("unlinked") && line.ends_with("true"))
+    );
+}
+
+#[test]
+fn daemon_and_exit_codes() {
+    let lines = run("daemon_and_exit_codes", &[]);
+    assert_eq!(
+        lines,
+        [
+            "returned: exit code 0",
+            "returned 3: exit code 3",
+            "panicked: exit code 1",
+            "was killed: exit code -9",
+            "message: working",
+            "sentinel: the worker ended with exit code 0",
+            "the daemon ended with its parent: true",
+        ]
+    );
+}
+
+#[test]
 fn process_basic() {
     let lines = run("process_basic", &[]);
     assert_eq!(lines.len(), 4, "{lines:#?}");

@@ -56,6 +56,8 @@ test::main! {
     #[timeout(180)]
     killed_at_each_step_of_breaking_for_the_dead,
     #[timeout(180)]
+    a_death_shows_although_another_party_took_the_pulse,
+    #[timeout(180)]
     killed_at_each_step_of_a_notify,
     #[timeout(180)]
     killed_at_each_step_of_a_wait_that_is_notified,
@@ -364,7 +366,7 @@ fn killed_at_each_step_of_getting_the_permits_of_the_dead() {
 // ---- barrier ----
 
 #[track_caller]
-fn barrier_works(b: &Barrier<4>) {
+fn barrier_works<const N: usize>(b: &Barrier<N>) {
     b.reset();
     assert_eq!((b.n_waiting(), b.is_broken()), (0, false));
     let parties = b.parties();
@@ -376,7 +378,7 @@ fn barrier_works(b: &Barrier<4>) {
     assert_eq!((b.n_waiting(), b.is_broken()), (0, false));
 }
 
-fn outcome(b: &Barrier<4>) -> Process {
+fn outcome<const N: usize>(b: &Barrier<N>) -> Process {
     start(|| b.wait().is_ok() as i32)
 }
 
@@ -474,6 +476,43 @@ fn killed_at_each_step_of_breaking_for_the_dead() {
         barrier_works(&b);
         through
     });
+}
+
+/// A party that has not yet come back from the last turn keeps its pulse, so the first one of
+/// this turn has the second's. That one dies; the second one finds the pulse of a dead process
+/// in its place, and must not pass it off as its own: all would be released, as if the dead
+/// one had been there.
+fn a_death_shows_although_another_party_took_the_pulse() {
+    at_each_step(10, |n| {
+        let b = shared(Barrier::<3>::sized(3));
+        let twice = || {
+            assert!(b.wait().is_ok());
+            i32::from(b.wait().is_ok())
+        };
+        let late = start(twice);
+        blocked(&late);
+        send_signal(&late, libc::SIGSTOP);
+        until("it to be stopped", || state_of(late.pid()) == Some('T'));
+        let dies = start(twice);
+        until("it to wait", || b.n_waiting() == 2);
+        assert!(b.wait().is_ok());
+        until("it to wait again", || b.n_waiting() == 1);
+        kill(&dies);
+        let heir = victim(n, || assert_eq!(b.wait(), Err(BrokenBarrier)));
+        until("another one to wait, or to know", || {
+            b.n_waiting() == 2 || !heir.is_alive()
+        });
+        send_signal(&late, libc::SIGCONT);
+        assert_eq!(ends(&late), Exit::Code(0), "released without the dead one");
+        let through = came_through(&heir);
+        barrier_works(&b);
+        through
+    });
+}
+
+fn state_of(pid: u32) -> Option<char> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat[stat.rfind(')')? + 1..].trim_start().chars().next()
 }
 
 // ---- condition ----

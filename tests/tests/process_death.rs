@@ -1,7 +1,9 @@
 //! Who ends with whom: exits in good order, and kills.
 
 use multiproc_core::{deadline::Deadline, fd::wait_readable, step};
-use multiproc_process::{Exit, Fork, Process, active_children, fork, test};
+use multiproc_process::{
+    Context, Descriptor, Exit, Fork, Process, StartError, StartMethod, active_children, fork, test,
+};
 use std::io::{PipeReader, PipeWriter, Read, Write, pipe};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -18,6 +20,12 @@ test::main! {
     killing_a_child_wakes_its_join,
     a_foreign_fork_leaves_our_children_alone,
     a_hundred_killed_parents_leave_no_daemon,
+    normal_exit_ends_daemons_and_joins_the_others_by_every_method,
+    a_daemon_outlives_the_thread_that_started_it,
+    daemons_of_a_threaded_parent_die_with_it,
+    a_daemon_that_is_stopped_ends_when_it_goes_on,
+    #[timeout(180)]
+    killed_parents_leave_nobody_by_any_method,
 }
 
 fn for_ever() -> ! {
@@ -269,6 +277,171 @@ fn a_hundred_killed_parents_leave_no_daemon() -> Outcome {
         assert_eq!(parent.join()?, Exit::Signal(9));
         // The runner looks for what is left; the pipe says it sooner.
         all_of(reader)?;
+    }
+    Ok(())
+}
+
+type Out = Descriptor<PipeWriter>;
+
+/// Holds the first pipe for ever, once it has said so into the second.
+fn hold((out, Descriptor(mut started)): (Out, Out)) {
+    let _out = out;
+    let _ = started.write_all(b"!");
+    drop(started);
+    for_ever()
+}
+
+fn hold_one(mut out: PipeWriter) {
+    let _ = out.write_all(b"!");
+    for_ever()
+}
+
+/// A daemon that runs, and holds the pipe.
+fn daemon(method: StartMethod, out: &PipeWriter) -> Process {
+    let (ready, started) = pipe().unwrap();
+    let copy = Descriptor(out.try_clone().unwrap());
+    let daemon = Process::builder().daemon(true);
+    let daemon = daemon.start_in(method, hold, (copy, Descriptor(started)));
+    let daemon = daemon.map_err(StartError::from).unwrap();
+    (&ready).read_exact(&mut [0]).unwrap();
+    daemon
+}
+
+fn slow_child((milliseconds, Descriptor(mut out)): (u64, Out)) {
+    std::thread::sleep(Duration::from_millis(milliseconds));
+    let _ = out.write_all(b"joined");
+}
+
+/// X22
+fn normal_exit_ends_daemons_and_joins_the_others_by_every_method() -> Outcome {
+    for method in StartMethod::ALL {
+        let (reader, writer) = pipe()?;
+        let child = Process::start(move || {
+            daemon(method, &writer);
+            let copy = Descriptor(writer.try_clone().unwrap());
+            Context::new(method).start(slow_child, (100, copy)).unwrap();
+        })?;
+        assert_eq!(all_of(reader)?, "joined", "{method}");
+        child.join()?.ok()?;
+    }
+    Ok(())
+}
+
+const APART: [StartMethod; 2] = [StartMethod::Spawn, StartMethod::ForkServer];
+
+fn a_daemon_outlives_the_thread_that_started_it() -> Outcome {
+    for method in APART {
+        let (_reader, writer) = pipe()?;
+        let thread = std::thread::spawn(move || daemon(method, &writer));
+        let daemon = thread.join().map_err(|_| "the thread failed")?;
+        // A second one, started after that thread's end has been seen by everybody.
+        let (waits, go) = pipe()?;
+        let copy = Descriptor(waits);
+        let later = Context::new(method).start(
+            |Descriptor(mut waits): Descriptor<PipeReader>| waits.read(&mut [0]).map(|_| ()),
+            copy,
+        )?;
+        drop(go);
+        later.join()?.ok()?;
+        assert!(daemon.is_alive(), "{method}");
+        daemon.terminate()?;
+        assert_eq!(daemon.join()?, Exit::Signal(15), "{method}");
+    }
+    // By fork, at its own risk.
+    let (reader, writer) = pipe()?;
+    let thread = std::thread::spawn(move || {
+        let started = Process::builder().daemon(true);
+        // SAFETY: the child writes a byte and sleeps.
+        let started = unsafe { started.start_unchecked(|| hold_one(writer)) };
+        started.map_err(StartError::from).unwrap()
+    });
+    let daemon = thread.join().map_err(|_| "the thread failed")?;
+    (&reader).read_exact(&mut [0])?;
+    Process::start(|| ())?.join()?.ok()?;
+    assert!(daemon.is_alive());
+    daemon.kill()?;
+    assert_eq!(daemon.join()?, Exit::Signal(9));
+    Ok(())
+}
+
+/// F18
+fn daemons_of_a_threaded_parent_die_with_it() -> Outcome {
+    let (reader, writer) = pipe()?;
+    let (ready, started) = pipe()?;
+    let parent = Process::start(move || {
+        let threads = APART.map(|method| {
+            let out = writer.try_clone().unwrap();
+            std::thread::spawn(move || drop(daemon(method, &out)))
+        });
+        // By the main thread, too.
+        let _daemons = APART.map(|method| daemon(method, &writer));
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        (&started).write_all(b"!").unwrap();
+        for_ever()
+    })?;
+    (&ready).read_exact(&mut [0])?;
+    parent.kill()?;
+    assert_eq!(parent.join()?, Exit::Signal(9));
+    assert_eq!(all_of(reader)?, "");
+    Ok(())
+}
+
+fn a_daemon_that_is_stopped_ends_when_it_goes_on() -> Outcome {
+    let (reader, writer) = pipe()?;
+    let (pids, mut to_us) = pipe()?;
+    let parent = Process::start(move || {
+        for method in APART {
+            to_us
+                .write_all(&daemon(method, &writer).pid().to_ne_bytes())
+                .unwrap();
+        }
+        for_ever()
+    })?;
+    let mut stopped = Vec::new();
+    for _ in APART {
+        let mut pid = [0; 4];
+        (&pids).read_exact(&mut pid)?;
+        let pid = nix::unistd::Pid::from_raw(i32::from_ne_bytes(pid));
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGSTOP)?;
+        stopped.push(pid);
+    }
+    parent.kill()?;
+    assert_eq!(parent.join()?, Exit::Signal(9));
+    for pid in stopped {
+        // Killed already where the kernel does it.
+        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGCONT);
+    }
+    assert_eq!(all_of(reader)?, "");
+    Ok(())
+}
+
+/// F18
+fn killed_parents_leave_nobody_by_any_method() -> Outcome {
+    for method in APART {
+        for round in 0..60_u64 {
+            let (reader, writer) = pipe()?;
+            let parent = Process::start(move || {
+                let out = writer.try_clone().unwrap();
+                let thread = std::thread::spawn(move || {
+                    loop {
+                        let _ = daemon(method, &out).kill();
+                    }
+                });
+                loop {
+                    let _ = daemon(method, &writer).kill();
+                    if thread.is_finished() {
+                        return;
+                    }
+                }
+            })?;
+            std::thread::sleep(Duration::from_micros(round * 331 % 20_000));
+            parent.kill()?;
+            assert_eq!(parent.join()?, Exit::Signal(9));
+            // The end of the pipe: nobody holds it.
+            all_of(reader)?;
+        }
     }
     Ok(())
 }

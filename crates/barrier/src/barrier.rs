@@ -288,6 +288,14 @@ impl<const PLACES: usize> Barrier<PLACES> {
                     // its identity.
                     let waits = place + 1 < self.parties();
                     let (pulse, number) = waits.then(|| self.pulse(place)).flatten().unzip();
+                    if pulse.as_ref().is_some_and(RobustGuard::owner_died)
+                        && self.is_named(number, place)
+                    {
+                        // Now that it is ours, it does not tell of that death any more.
+                        step!("barrier: a dead one's pulse taken");
+                        self.end_turn(turn, BROKEN);
+                        return Err(BrokenBarrier);
+                    }
                     self.places.all()[place].occupy(turn.into(), number.unwrap_or(0));
                     step!("barrier: arrived");
                     return Ok(Arrived {
@@ -341,6 +349,15 @@ impl<const PLACES: usize> Barrier<PLACES> {
     fn pulse(&self, place: usize) -> Option<(RobustGuard<'_>, u32)> {
         let mut all = (0..PLACES).map(|n| (place + n) % PLACES);
         all.find_map(|at| Some((self.pulses[at].try_acquire()?, at as u32 + 1)))
+    }
+
+    /// Is this the pulse of one of the first `places` to arrive in this turn? Under the
+    /// table's lock.
+    #[cold]
+    fn is_named(&self, number: Option<u32>, places: usize) -> bool {
+        let mut all = self.places.all()[..places].iter();
+        // Relaxed: written under the lock.
+        all.any(|place| Some(place.word.load(Relaxed)) == number)
     }
 
     /// Has somebody died who had arrived in this turn? A look at words that the kernel writes.

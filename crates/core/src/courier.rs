@@ -17,6 +17,9 @@
 //! 2. Deposits are taken by the holder of the get lock. One below the tag of the record at
 //!    the head belongs to a record that never was, or is gone: it is dropped.
 //! 3. A bell says nothing but "look again": one too many is harmless.
+//! 4. Whoever takes something out looks first what it is, and holds the get lock; or the put
+//!    lock, while nothing is in the ring and the holder of the get lock waits. So it takes out
+//!    what it has seen, and not a deposit behind it.
 //!
 //! # If a process dies here
 //!
@@ -34,6 +37,7 @@ use nix::sys::socket::{
 };
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 pub use crate::fd::MOST_DESCRIPTORS;
 
@@ -47,6 +51,8 @@ const MOST_DATAGRAMS: usize = 4096;
 #[derive(Debug)]
 pub struct Courier {
     socket: OwnedFd,
+    /// Does an event loop of the user's own wait for it, in this process?
+    watched: AtomicBool,
 }
 
 /// What lies at the front.
@@ -82,7 +88,27 @@ impl Courier {
         bind(socket.as_raw_fd(), &UnixAddr::new_unnamed())?;
         let address: UnixAddr = getsockname(socket.as_raw_fd())?;
         connect(socket.as_raw_fd(), &address)?;
-        Ok(Self { socket })
+        Ok(Self::over(socket))
+    }
+
+    fn over(socket: OwnedFd) -> Self {
+        Self {
+            socket,
+            watched: AtomicBool::new(false),
+        }
+    }
+
+    /// The socket, for an event loop of the user's own; and [`Courier::is_watched`] from now on.
+    pub fn watched(&self) -> BorrowedFd<'_> {
+        self.watched.store(true, Relaxed);
+        self.as_fd()
+    }
+
+    /// Does an event loop in this process wait for it? Relaxed: a flag that orders nothing; who
+    /// gave it to an event loop has armed it.
+    #[inline]
+    pub fn is_watched(&self) -> bool {
+        self.watched.load(Relaxed)
     }
 
     /// One that came from somebody else.
@@ -101,34 +127,28 @@ impl Courier {
         if mine != peer || mine.as_abstract().is_none() {
             return Err(wrong());
         }
-        Ok(Self { socket })
+        Ok(Self::over(socket))
     }
 
     /// Puts the descriptors in, under a tag that is not 0.
     ///
     /// # Errors
     ///
-    /// `WouldBlock`: as many are in as may be. Else what the kernel says.
+    /// `WouldBlock`: it is full. Else what the kernel says.
     pub fn deposit(&self, tag: u64, fds: &[OwnedFd]) -> io::Result<()> {
         debug_assert!(tag != BELL && fds.len() <= MOST_DESCRIPTORS);
         let fds: Vec<RawFd> = fds.iter().map(AsRawFd::as_raw_fd).collect();
-        match self.send(tag, &fds) {
-            // Bells that nobody has looked at take room, too.
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                self.drop_below(BELL);
-                self.send(tag, &fds)
-            }
-            other => other,
-        }
+        self.send(tag, &fds)
     }
 
     fn send(&self, tag: u64, fds: &[RawFd]) -> io::Result<()> {
         fd::send_with(self.as_fd(), &tag.to_ne_bytes(), fds).map(drop)
     }
 
-    /// Rings: whoever polls the socket wakes. If it is full, it is readable anyway.
-    pub fn ring(&self) {
-        let _ = self.send(BELL, &[]);
+    /// Rings: whoever polls the socket wakes. False: it is full, so readable anyway; but one who
+    /// waits for it to change (an edge) hears nothing.
+    pub fn ring(&self) -> bool {
+        self.send(BELL, &[]).is_ok()
     }
 
     fn front(&self, peek: bool) -> Front {
@@ -193,7 +213,7 @@ impl Courier {
         }
     }
 
-    /// Removes the bells at the front.
+    /// Removes the bells at the front. Under the get lock.
     pub fn quieten(&self) {
         self.drop_below(BELL);
     }
@@ -263,7 +283,10 @@ mod tests {
     #[test]
     fn bells_never_keep_a_deposit_out() {
         let courier = Courier::new().unwrap();
-        (0..10_000).for_each(|_| courier.ring());
+        let rung = (0..10_000).take_while(|_| courier.ring()).count();
+        assert!((50..10_000).contains(&rung), "{rung}");
+        assert!(courier.deposit(1, &[null()]).is_err());
+        courier.quieten();
         courier.deposit(1, &[null()]).unwrap();
         assert_eq!(courier.look(1).unwrap().len(), 1);
     }

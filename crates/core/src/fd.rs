@@ -3,8 +3,12 @@
 use crate::deadline::Deadline;
 use nix::errno::Errno;
 use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
+use nix::sys::time::TimeSpec;
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use std::io::{self, IoSlice, IoSliceMut, Seek, SeekFrom};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::OnceLock;
+use std::time::Duration;
 
 /// The most descriptors that one message can carry: what the kernel sends at once.
 pub const MOST_DESCRIPTORS: usize = 253;
@@ -228,15 +232,20 @@ pub fn take_over(held: &mut [OwnedFd]) -> io::Result<()> {
 
 /// `None`: it is something else, which might block when it is opened.
 fn position_in_shared_memory(fd: BorrowedFd<'_>) -> Option<u64> {
-    // SAFETY: zeroes are a `statfs`; it is written to that local. The position is only read.
-    let (about, at) = unsafe {
-        let mut about: libc::statfs = std::mem::zeroed();
-        if libc::fstatfs(fd.as_raw_fd(), &mut about) != 0 {
+    // SAFETY: zeroes are a `statfs` and a `stat`; they are written to those locals. The position
+    // is only read.
+    let (system, file, at) = unsafe {
+        let mut system: libc::statfs = std::mem::zeroed();
+        let mut file: libc::stat = std::mem::zeroed();
+        let number = fd.as_raw_fd();
+        if libc::fstatfs(number, &mut system) != 0 || libc::fstat(number, &mut file) != 0 {
             return None;
         }
-        (about, libc::lseek(fd.as_raw_fd(), 0, libc::SEEK_CUR))
+        (system, file, libc::lseek(number, 0, libc::SEEK_CUR))
     };
-    let is_shared_memory = about.f_type == libc::TMPFS_MAGIC;
+    // Devices and named pipes lie there, too.
+    let is_shared_memory =
+        system.f_type == libc::TMPFS_MAGIC && file.st_mode & libc::S_IFMT == libc::S_IFREG;
     u64::try_from(at).ok().filter(|_| is_shared_memory)
 }
 
@@ -262,6 +271,57 @@ pub fn poll(fds: &mut [libc::pollfd], sleep: std::time::Duration) -> io::Result<
             }
             e => Err(e),
         },
+    }
+}
+
+/// A descriptor that becomes readable every 2 ms, for those who wait for something that cannot
+/// ring. Made when it is first asked for.
+#[derive(Debug, Default)]
+pub struct Ticker(OnceLock<TimerFd>);
+
+/// Between two looks at something that cannot ring.
+pub const TICK: Duration = Duration::from_millis(2);
+
+impl Ticker {
+    /// One that is not there yet.
+    pub const fn new() -> Self {
+        Self(OnceLock::new())
+    }
+
+    /// Has it been asked for?
+    #[inline]
+    pub fn is_there(&self) -> bool {
+        self.0.get().is_some()
+    }
+
+    /// Not readable any more, until the next tick.
+    pub fn quieten(&self) {
+        if let Some(timer) = self.0.get() {
+            let _ = nix::unistd::read(timer, &mut [0; 8]);
+        }
+    }
+
+    fn make() -> nix::Result<TimerFd> {
+        let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
+        let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?;
+        timer.set(
+            Expiration::Interval(TimeSpec::from_duration(TICK)),
+            TimerSetTimeFlags::empty(),
+        )?;
+        Ok(timer)
+    }
+}
+
+/// # Panics
+///
+/// If this process can have no more descriptors.
+impl AsFd for Ticker {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        let made = self.0.get_or_init(|| match Self::make() {
+            Ok(timer) => timer,
+            Err(why) => panic!("no descriptor to wait for: {why}"),
+        });
+        made.as_fd()
     }
 }
 

@@ -7,7 +7,7 @@
 //! If a process dies here: as in [`crate::robust`]. Whoever takes the lock next is told.
 
 use crate::deadline::Deadline;
-use crate::robust::{RobustGuard, RobustLock, TimedOut};
+use crate::robust::{LockWord, RobustGuard, RobustLock, TimedOut};
 use multiproc_segment::Shareable;
 use std::fmt;
 
@@ -42,6 +42,22 @@ impl Holder {
             0 if lock.is_orphaned() => Self::Died,
             0 => Self::Nobody,
             _ if lock.is_mine() => Self::ThisThread,
+            _ => match process_of(thread).unwrap_or(0) {
+                pid if pid == std::process::id() => Self::ThisProcess { thread },
+                pid => Self::Other { pid, thread },
+            },
+        }
+    }
+}
+
+impl Holder {
+    /// Of a lock whose word was copied out of shared memory, by somebody who does not use the
+    /// lock. Of the calling thread, too, it says [`Holder::ThisProcess`].
+    pub fn in_word(word: LockWord) -> Self {
+        let thread = word.thread;
+        match thread {
+            0 if word.orphaned => Self::Died,
+            0 => Self::Nobody,
             _ => match process_of(thread).unwrap_or(0) {
                 pid if pid == std::process::id() => Self::ThisProcess { thread },
                 pid => Self::Other { pid, thread },

@@ -96,6 +96,30 @@ unsafe impl Shareable for RobustLock {
 #[error("the lock was not free before the deadline")]
 pub struct TimedOut;
 
+/// What a lock's word says, for those who look at a lock without using it. Stale as soon as it
+/// is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LockWord {
+    /// The holder's thread id; 0: nobody has it.
+    pub thread: u32,
+    /// Somebody waits for it, or did before being killed.
+    pub awaited: bool,
+    /// Nobody has it, and its last holder died holding it.
+    pub orphaned: bool,
+}
+
+impl LockWord {
+    /// Of a lock's first 4 bytes, as they are copied out of shared memory. Any number says
+    /// something.
+    pub fn read(word: u32) -> Self {
+        Self {
+            thread: word & TID,
+            awaited: word & WAITERS != 0,
+            orphaned: word & (TID | OWNER_DIED) == OWNER_DIED,
+        }
+    }
+}
+
 impl RobustLock {
     crate::const_unless_loom! {
         /// A free lock.
@@ -291,7 +315,8 @@ impl RobustLock {
     /// Asks whoever releases the lock next to ring its bell (see
     /// [`RobustGuard::with_bell`]). Afterwards, look once more for what you wait for,
     /// and only then sleep on the bell as it was before the call: all that the last holders
-    /// wrote before they released is seen after it.
+    /// wrote before they released is seen after it. In the same way that release, if it is by
+    /// [`RobustGuard::release`] with a bell, sees what was written before this call.
     pub fn ask_for_bell(&self) {
         // AcqRel. PAIRS lock: reads from the last release, so its writes are seen; a later
         // release finds the mark and rings. One word, so no fence is needed.
@@ -304,23 +329,25 @@ impl RobustLock {
         &raw const self.word as usize
     }
 
+    /// True if the word was marked: what whoever marked it did before is seen.
     #[inline(always)]
-    fn release(&self, bell: Option<&AtomicU32>) {
+    fn release(&self, bell: Option<&AtomicU32>) -> bool {
         let mine = list::mine(self);
         list::about_to(self, mine);
         list::unlink(self, mine);
         step!("lock: unlinked");
         // Release. PAIRS lock: the Acquire of the next taker.
         let order = unless_broken!("lock: release", Release, Relaxed);
-        if self
+        let marked = self
             .word
             .compare_exchange(mine.tid(), 0, order, Relaxed)
-            .is_err()
-        {
+            .is_err();
+        if marked {
             self.release_marked(mine, bell);
         }
         step!("lock: freed");
         list::done(self, mine);
+        marked
     }
 
     /// With a bell, frees first and rings afterwards: a mark that is set once the bell has
@@ -337,7 +364,8 @@ impl RobustLock {
             fence(Release); // PAIRS lock: the kernel's store of 0 frees the lock.
             return futex::zero_and_wake_one(&self.word);
         };
-        self.word.swap(0, Release); // PAIRS lock
+        // AcqRel. PAIRS lock: also with who marked the word, see `ask_for_bell`.
+        self.word.swap(0, AcqRel);
         step!("lock: free, the bell not rung");
         fence(Release); // PAIRS bell: the kernel's increment follows what was written.
         futex::ring(bell, &self.word);
@@ -403,6 +431,18 @@ impl<'a> RobustGuard<'a> {
         self.bell.0 = std::ptr::from_ref(bell) as usize | self.bell.0 & Bell::DIED;
         self
     }
+
+    /// Frees the lock, as dropping the guard does. True: somebody asked for the bell, or waited
+    /// for the lock.
+    #[inline(always)]
+    pub fn release(self) -> bool {
+        #[cfg(loom)]
+        if crate::model::dead() {
+            return false;
+        }
+        let guard = std::mem::ManuallyDrop::new(self);
+        guard.lock.release(guard.bell.get())
+    }
 }
 
 impl Drop for RobustGuard<'_> {
@@ -421,5 +461,50 @@ impl fmt::Debug for RobustGuard<'_> {
         f.debug_struct("RobustGuard")
             .field("owner_died", &self.owner_died())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::holder::Holder;
+
+    #[test]
+    fn a_word_says_what_its_lock_does() {
+        let lock = RobustLock::new();
+        let word = || LockWord::read(lock.word.load(Relaxed));
+        assert_eq!(Holder::in_word(word()), Holder::Nobody);
+        let held = lock.try_acquire().unwrap();
+        lock.ask_for_bell();
+        let thread = lock.holder();
+        let (awaited, orphaned) = (true, false);
+        assert_eq!(
+            word(),
+            LockWord {
+                thread,
+                awaited,
+                orphaned
+            }
+        );
+        assert_eq!(Holder::in_word(word()), Holder::ThisProcess { thread });
+        drop(held);
+        let died = LockWord::read(OWNER_DIED | WAITERS);
+        assert_eq!(Holder::in_word(died), Holder::Died);
+        let gone = LockWord::read(TID);
+        assert_eq!(
+            Holder::in_word(gone),
+            Holder::Other {
+                pid: 0,
+                thread: TID
+            }
+        );
+        assert_eq!(
+            LockWord::read(u32::MAX),
+            LockWord {
+                thread: TID,
+                awaited: true,
+                orphaned: false
+            }
+        );
     }
 }

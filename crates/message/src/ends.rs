@@ -267,6 +267,21 @@ impl Reader {
             }
     }
 
+    /// Arms the ring's courier for what comes next, see [`Ring::arm_data`]. True: nothing is
+    /// there, and somebody may still send.
+    pub fn arm(&self, quieten: bool) -> bool {
+        if !self.ring.arm_data(quieten) {
+            return false;
+        }
+        // After it was armed: who closes from now on rings.
+        let over = self.is_over(None);
+        if over && quieten {
+            // What was taken away may have been the bell of that, for others.
+            self.ring.ring_watchers();
+        }
+        !over
+    }
+
     /// May it get?
     ///
     /// # Errors

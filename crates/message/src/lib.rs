@@ -7,7 +7,7 @@
 //!
 //! let ring = Ring::anonymous("demo", &Settings::default())?;
 //! let child = Process::start(|| {
-//!     let message = ("answer".to_owned(), 42);
+//!     let message = ("answer".to_owned(), 42_u32);
 //!     <Serde as Codec<_>>::put(&ring, &message, Wait::FOREVER).unwrap();
 //! })?;
 //! let got: (String, u32) = Serde::get(&ring, Wait::FOREVER).unwrap();

@@ -2,16 +2,34 @@
 //!
 //! An object with a courier can be waited for with `poll`: it is *armed* (the next writer
 //! rings, once), and then its courier becomes readable when something comes. Who waits looks at
-//! everything, arms what has nothing, looks again, sleeps in `poll` for a slice at most, and
-//! looks at what became readable. What nobody can ring for (a peer that was killed) it finds out
-//! at the end of the slice.
+//! everything, arms what has nothing, sleeps in `poll` for a slice at most, and looks at what
+//! became readable. What nobody can ring for (a peer that was killed) it finds out at the end of
+//! the slice.
+//!
+//! # From an event loop
+//!
+//! Connections, receivers, queues and consumers are descriptors, too (`AsFd`, `AsRawFd`): for
+//! `epoll`, mio and the like. Readable means: look again (`try_recv`, `try_get`). There may be
+//! nothing; there is never something while the descriptor is not readable, and an `epoll` that
+//! wants edges gets one for whatever comes after a look that found nothing. So:
+//!
+//! * by level: take a message when it is readable, and come back.
+//! * by edge: take messages until there are none (`Empty`).
+//!
+//! A look that finds nothing arms the object again; only those of this process count, and only
+//! from the first `as_fd` on. Nobody rings for a peer that was killed: an event loop that is to
+//! hear of it (or of what a peer that was killed in the middle of sending had sent) looks every
+//! now and then, every 50 ms if it is to be as fast as a blocking call, or waits for the
+//! process's sentinel, too. What was opened by name, or made without a courier, has nothing that
+//! could ring: its descriptor becomes readable every 2 ms.
 //!
 //! If a process dies here: what it has armed costs one bell; nothing else is shared.
 
 use multiproc_core::deadline::Deadline;
-use multiproc_core::fd;
+use multiproc_core::fd::{self, TICK};
 use multiproc_core::identity::Identity;
 use multiproc_core::wait::SLICE;
+use multiproc_ring::Ring;
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
@@ -33,11 +51,11 @@ pub trait Ready {
     }
 
     /// Has the courier rung when that changes. True: armed, and nothing there. False: look
-    /// again. `rang`: the courier has been readable since the last time.
+    /// again. `quieten`: what it has rung for so far is done with.
     #[doc(hidden)]
-    fn arm(&self, rang: bool) -> bool;
+    fn arm(&self, quieten: bool) -> bool;
 
-    /// What becomes readable then. `None`: made without a courier, or shared by name.
+    /// What becomes readable then. `None`: made without a courier, or opened by name.
     #[doc(hidden)]
     fn courier(&self) -> Option<BorrowedFd<'_>>;
 }
@@ -83,9 +101,32 @@ pub enum WaitError {
     Poll(#[from] io::Error),
 }
 
-/// A slice for objects for which not everybody can ring: shared by name, or made without a
-/// courier.
-const MUTE_SLICE: Duration = Duration::from_millis(2);
+/// What an object whose ring this is gives to an event loop of the user's own.
+#[doc(hidden)]
+pub fn watched<'r>(object: &dyn Ready, ring: &'r Ring) -> BorrowedFd<'r> {
+    let fd = ring.watched();
+    arm_again(object, ring);
+    fd
+}
+
+/// A look at the object whose ring this is has found nothing.
+#[doc(hidden)]
+#[inline]
+pub fn found_nothing(object: &dyn Ready, ring: &Ring) {
+    if ring.is_watched() {
+        arm_again(object, ring);
+    }
+}
+
+#[cold]
+fn arm_again(object: &dyn Ready, ring: &Ring) {
+    if object.courier().is_none() {
+        ring.quieten_ticker();
+    } else if !object.arm(true) {
+        // Something came just now: readable, so that the event loop looks again.
+        ring.ring_watchers();
+    }
+}
 
 /// *Blocks until* at least one of these is ready, or `timeout` (`None`: for ever) is over.
 /// Returns the positions of all that are ready, in order; none after the timeout.
@@ -95,7 +136,7 @@ const MUTE_SLICE: Duration = Duration::from_millis(2);
 /// descriptor when it can be read. *Wakes when* one of them becomes so. *If a peer dies*: that
 /// makes its connections ready within 100 ms.
 ///
-/// Objects that are shared by name, or made without a courier, have nothing that could ring:
+/// Objects that were opened by name, or made without a courier, have nothing that could ring:
 /// with one of these among them, the wait looks every 2 ms.
 ///
 /// # Errors
@@ -111,19 +152,16 @@ pub fn wait<'a, S: Into<Source<'a>>>(
     Waiting::new(&sources, deadline).run()
 }
 
+/// So many bells in a row for nothing are too many: then those who ring are left out for a tick.
+const MOST_IN_VAIN: u32 = 16;
+
 struct Waiting<'s, 'a> {
     sources: &'s [Source<'a>],
     deadline: Deadline,
     polled: Vec<libc::pollfd>,
-    /// Objects are among these that cannot ring, or ring for nothing.
-    mute: bool,
-    /// Wake-ups in a row for which there was no reason.
+    /// Bells in a row for which nothing was there.
     in_vain: u32,
 }
-
-/// After so many wake-ups in vain, the couriers that rang are not heard any more in this wait: a
-/// peer may keep them readable (a reader that died left descriptors there, say).
-const MOST_IN_VAIN: u32 = 16;
 
 impl<'s, 'a> Waiting<'s, 'a> {
     fn new(sources: &'s [Source<'a>], deadline: Deadline) -> Self {
@@ -137,78 +175,92 @@ impl<'s, 'a> Waiting<'s, 'a> {
             events: libc::POLLIN,
             revents: 0,
         };
-        let mute = |source: &Source<'_>| matches!(source, Source::Object(object) if object.courier().is_none());
         Self {
             sources,
             deadline,
             polled: sources.iter().map(pollfd).collect(),
-            mute: sources.iter().any(mute),
             in_vain: 0,
         }
     }
 
     fn run(mut self) -> Result<Vec<usize>, WaitError> {
+        let mut thorough = false;
         let mut next_look = Deadline::after(SLICE);
         loop {
-            let last = self.deadline.passed();
-            let mut ready = self.objects_ready(false);
-            if ready.is_empty() && (last || next_look.passed()) {
-                // At the end of a slice, and before giving up: who is alive?
-                ready = self.objects_ready(true);
+            // Also where bells keep coming, the dead are looked for once a slice.
+            if thorough || next_look.passed() {
+                thorough = true;
                 next_look = Deadline::after(SLICE);
             }
+            let ready = self.objects_ready(thorough);
             if !ready.is_empty() {
                 self.poll(Duration::ZERO)?;
                 return Ok(self.everything_ready(ready));
             }
-            // What is not armed has something, or a writer is busy there: no sleep then.
-            let sleep = match !last && self.arm_all() {
-                true => self.slice(),
-                false => Duration::ZERO,
-            };
-            if self.poll(sleep)? {
+            if thorough && self.deadline.passed() {
+                return Ok(ready);
+            }
+            // Something came just now, perhaps; but no wait is longer than was said.
+            thorough = self.deadline.passed();
+            if !self.arm_all() {
+                continue;
+            }
+            if self.sleep()? {
                 let ready = self.everything_ready(ready);
                 if !ready.is_empty() {
                     return Ok(ready);
                 }
                 // A bell, and somebody else was faster.
-                self.woken_in_vain();
-            } else if !sleep.is_zero() {
+                self.in_vain += 1;
+            } else {
+                // At the end of a slice, and before giving up: who is alive?
+                thorough = true;
                 self.in_vain = 0;
             }
-            if last {
-                return Ok(Vec::new());
-            }
-        }
-    }
-
-    #[cold]
-    fn woken_in_vain(&mut self) {
-        self.in_vain += 1;
-        if self.in_vain < MOST_IN_VAIN {
-            return;
-        }
-        self.in_vain = 0;
-        for polled in self.polled.iter_mut().filter(|polled| polled.revents != 0) {
-            polled.fd = -1;
-            self.mute = true;
         }
     }
 
     fn slice(&self) -> Duration {
-        let slice = if self.mute { MUTE_SLICE } else { SLICE };
+        let mute = self
+            .sources
+            .iter()
+            .any(|source| matches!(source, Source::Object(object) if object.courier().is_none()));
+        let slice = if mute { TICK } else { SLICE };
         self.deadline
             .remaining()
             .map_or(slice, |left| left.min(slice))
     }
 
-    /// Arms every object. False: one of them is not worth sleeping for.
+    /// Arms every object. False: one of them is not worth sleeping for. What has just rung for
+    /// nothing is quietened.
     fn arm_all(&self) -> bool {
-        let mut sources = self.sources.iter().zip(&self.polled);
-        sources.all(|(source, polled)| match source {
+        let mut all = self.sources.iter().zip(&self.polled);
+        all.all(|(source, polled)| match source {
             Source::Object(object) => object.courier().is_none() || object.arm(polled.revents != 0),
             Source::Descriptor(_) => true,
         })
+    }
+
+    /// True if something can be read; false after a slice, or a signal.
+    fn sleep(&mut self) -> io::Result<bool> {
+        let slice = self.slice();
+        if self.in_vain < MOST_IN_VAIN {
+            return self.poll(slice);
+        }
+        // A bell that cannot be taken away (its peer was stopped in the middle of something), or
+        // a peer that rings and rings.
+        let noisy: Vec<usize> = (0..self.sources.len())
+            .filter(|at| matches!(self.sources[*at], Source::Object(_)))
+            .filter(|at| self.polled[*at].revents != 0)
+            .collect();
+        noisy
+            .iter()
+            .for_each(|at| self.polled[*at].fd = !self.polled[*at].fd);
+        let slept = self.poll(slice.min(TICK));
+        noisy
+            .iter()
+            .for_each(|at| self.polled[*at].fd = !self.polled[*at].fd);
+        slept
     }
 
     fn objects_ready(&self, thorough: bool) -> Vec<usize> {

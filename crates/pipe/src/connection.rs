@@ -8,7 +8,7 @@ use multiproc_message::ends::{Reader, Writer};
 use multiproc_message::loan::{ReadLoan, WriteLoan};
 use multiproc_message::ready::Ready;
 use std::fmt;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
 
 /// One end of a duplex pipe: sends `S`, receives `R`.
@@ -18,6 +18,7 @@ use std::time::Duration;
 /// registers its own on first use; in a message it travels. Several processes and threads may
 /// share a side: a message is sent whole and received by one of them.
 #[doc(alias = "multiprocessing.connection.Connection")]
+#[doc(alias = "fileno")]
 pub struct Connection<S, R = S, C = Serde> {
     pub(crate) sender: Sender<S, C>,
     pub(crate) receiver: Receiver<R, C>,
@@ -204,12 +205,26 @@ impl<S, R, C> Ready for Connection<S, R, C> {
         self.receiver.look_is_due()
     }
 
-    fn arm(&self, rang: bool) -> bool {
-        self.receiver.arm(rang)
+    fn arm(&self, quieten: bool) -> bool {
+        self.receiver.arm(quieten)
     }
 
     fn courier(&self) -> Option<BorrowedFd<'_>> {
         self.receiver.courier()
+    }
+}
+
+/// For event loops: readable when there may be something to receive. See
+/// [`ready`](multiproc_message::ready).
+impl<S, R, C> AsFd for Connection<S, R, C> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.receiver.as_fd()
+    }
+}
+
+impl<S, R, C> AsRawFd for Connection<S, R, C> {
+    fn as_raw_fd(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
     }
 }
 

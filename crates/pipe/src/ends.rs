@@ -7,11 +7,11 @@ use multiproc_core::deadline::Deadline;
 use multiproc_core::identity::Identity;
 use multiproc_message::ends::{Reader, Writer};
 use multiproc_message::loan::{ReadLoan, WriteLoan};
-use multiproc_message::ready::Ready;
+use multiproc_message::ready::{self, Ready};
 use multiproc_ring::{Ring, Wait};
 use std::fmt;
 use std::marker::PhantomData;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
 
 /// What a sender sends through.
@@ -37,6 +37,7 @@ const NOT_OVER_TCP: &str = "a connection over TCP has no shared memory for this"
 /// the child; borrowed by a child it stays the parent's, and the child registers its own on
 /// first use; in a message it travels. At most 512 sending ends of one direction exist at a
 /// time.
+#[doc(alias = "multiprocessing.connection.Connection")]
 pub struct Sender<T, C = Serde> {
     line: SendLine,
     types: PhantomData<fn(T) -> C>,
@@ -45,6 +46,7 @@ pub struct Sender<T, C = Serde> {
 /// The receiving end of a direction.
 ///
 /// `Clone`, children and limits as for [`Sender`].
+#[doc(alias = "multiprocessing.connection.Connection")]
 pub struct Receiver<T, C = Serde> {
     line: RecvLine,
     types: PhantomData<fn(C) -> T>,
@@ -91,6 +93,7 @@ impl<T, C> Sender<T, C> {
     }
 
     /// Can this end not be used any more: was it closed here?
+    #[doc(alias = "closed")]
     pub fn is_closed(&self) -> bool {
         match &self.line {
             SendLine::Ring(end) => !end.is_open(),
@@ -258,7 +261,10 @@ impl<T, C> Receiver<T, C> {
         let in_vain = &|thorough| end.others_gone(thorough);
         match end.ring().claim(Wait { deadline, in_vain }) {
             Ok(claim) => drop(claim),
-            Err(multiproc_ring::GetError::Empty) => return Ok(false),
+            Err(multiproc_ring::GetError::Empty) => {
+                ready::found_nothing(self, end.ring());
+                return Ok(false);
+            }
             Err(multiproc_ring::GetError::Closed) => {}
             Err(other) => return Err(GetFailure::from(other).into()),
         }
@@ -280,7 +286,11 @@ impl<T, C> Receiver<T, C> {
         end.check()?;
         let in_vain = |thorough| !end.is_open() || end.others_gone(thorough);
         let in_vain = &in_vain;
-        from_ring(end.ring(), Wait { deadline, in_vain })
+        let got = from_ring(end.ring(), Wait { deadline, in_vain });
+        if let Err(GetFailure::Ring(multiproc_ring::GetError::Empty)) = &got {
+            ready::found_nothing(self, end.ring());
+        }
+        got
     }
 }
 
@@ -394,9 +404,9 @@ impl<T, C> Ready for Receiver<T, C> {
         matches!(&self.line, RecvLine::Ring(end) if end.look_is_due())
     }
 
-    fn arm(&self, rang: bool) -> bool {
+    fn arm(&self, quieten: bool) -> bool {
         match &self.line {
-            RecvLine::Ring(end) => end.ring().arm_data(rang),
+            RecvLine::Ring(end) => end.arm(quieten),
             RecvLine::Stream(stream) => !stream.poll(Deadline::NOW),
         }
     }
@@ -406,6 +416,28 @@ impl<T, C> Ready for Receiver<T, C> {
             RecvLine::Ring(end) => end.ring().bell(),
             RecvLine::Stream(stream) => Some(stream.socket()),
         }
+    }
+}
+
+/// For event loops: readable when there may be something to receive. See
+/// [`ready`](multiproc_message::ready).
+///
+/// # Panics
+///
+/// Without a courier ([`PipeOptions::without_courier`](crate::PipeOptions::without_courier)), if
+/// this process can have no more descriptors.
+impl<T, C> AsFd for Receiver<T, C> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.line {
+            RecvLine::Ring(end) => ready::watched(self, end.ring()),
+            RecvLine::Stream(stream) => stream.socket(),
+        }
+    }
+}
+
+impl<T, C> AsRawFd for Receiver<T, C> {
+    fn as_raw_fd(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
     }
 }
 

@@ -7,7 +7,7 @@ use crate::handshake::{Answer, ClientHello, HandshakeError, Hello, Line, Terms};
 use crate::options::{Pipe, message_tag};
 use crate::stream;
 use multiproc_core::deadline::Deadline;
-use multiproc_core::fd;
+use multiproc_core::{fd, step};
 use multiproc_message::ends::{Reader, Writer};
 use multiproc_parcel as parcel;
 use std::fmt;
@@ -290,10 +290,14 @@ impl ListenerOptions {
         let deadline = Deadline::after(self.patience);
         let types = types::<S, R>();
         let mut line = Line::new(socket)?;
+        step!("connect: begin");
         let theirs: Hello = line.ask(deadline)?;
+        step!("connect: hello heard");
         let mine = self.terms.answer_hello(&theirs, &types)?;
         line.say(&mine, Vec::new())?;
-        let (proof, end) = match line.ask(deadline)? {
+        let answer = line.ask(deadline)?;
+        step!("connect: answered");
+        let (proof, end) = match answer {
             Answer::Welcome { proof, end } => (proof, end),
             Answer::Refused(why) => return Err(HandshakeError::Refused(why)),
         };
@@ -306,8 +310,10 @@ impl ListenerOptions {
                     .map_err(HandshakeError::Pipe)?,
             ),
         };
+        step!("connect: end taken over");
         line.say(&true, Vec::new())?;
         line.finish(deadline)?;
+        step!("connect: ready");
         match (connection, line.socket) {
             (Some(connection), _) => Ok(connection),
             (None, Socket::Tcp(stream)) => Ok(stream::connection(stream)?),
@@ -510,6 +516,7 @@ impl Listener {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
                 Err(e) => return Err(e.into()),
             };
+            step!("accept: admitted");
             self.terms.check_user(&socket)?;
             let hello = Hello::new(self.terms.key.is_some())?;
             let mut line = Line::new(socket)?;
@@ -590,6 +597,7 @@ impl Pending {
             let Some(client) = self.line.hear::<ClientHello>()? else {
                 return Ok(None);
             };
+            step!("accept: client heard");
             let proof = terms.check_client(&self.hello, &client, types)?;
             let (mine, end, fds) = match &self.line.socket {
                 Socket::Tcp(_) => (None, Vec::new(), Vec::new()),
@@ -598,15 +606,18 @@ impl Pending {
                     (Some(mine), end, fds)
                 }
             };
+            step!("accept: end made");
             self.line.say(&Answer::Welcome { proof, end }, fds)?;
             self.offered = Some((mine, types.clone()));
             if !self.line.send()? {
                 return Ok(None);
             }
+            step!("accept: end offered");
         }
         if self.line.hear::<bool>()?.is_none() {
             return Ok(None);
         }
+        step!("accept: client is ready");
         match self.offered.take() {
             // Somebody else's accept began this, for other messages.
             Some((_, theirs)) if theirs != *types => Err(HandshakeError::Types {

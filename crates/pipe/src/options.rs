@@ -56,7 +56,8 @@ impl<T> Pipe<T>
 where
     Serde: Codec<T>,
 {
-    /// One direction, in Python's order: the first end receives, the second sends.
+    /// One direction, in Python's order: the first end receives, the second sends. What is
+    /// `Pipe(duplex=False)` there.
     ///
     /// # Errors
     ///

@@ -10,8 +10,17 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// is there to see it.
 pub(crate) const NEVER_RAN: i32 = 1;
 
+/// How this process came to be, and so how it leaves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Origin {
+    /// A copy: what is registered for the end of the program is its parent's. It leaves at once.
+    Forked,
+    /// A program of its own, which leaves as programs do.
+    Spawned,
+}
+
 /// Runs `f`, and ends the process as the crate's essay says.
-pub(crate) fn live<R: ExitValue>(f: impl FnOnce() -> R) -> ! {
+pub(crate) fn live<R: ExitValue>(origin: Origin, f: impl FnOnce() -> R) -> ! {
     sys::stdin_from_null();
     step!("process-child-before-run");
     let code = match catch_unwind(AssertUnwindSafe(|| f().exit_code())) {
@@ -40,5 +49,8 @@ pub(crate) fn live<R: ExitValue>(f: impl FnOnce() -> R) -> ! {
     let _ = io::stderr().flush();
     sys::flush_c();
     step!("process-child-before-exit");
-    sys::leave(code)
+    match origin {
+        Origin::Forked => sys::leave(code),
+        Origin::Spawned => std::process::exit(code),
+    }
 }

@@ -1,7 +1,8 @@
 //! Bare fork: one call, two returns.
 
+use crate::not_started::StartError;
 use crate::process::Process;
-use crate::start::{StartError, Threads, split};
+use crate::start::{Threads, split};
 
 /// Which of the two processes this is, after [`fork`].
 #[derive(Debug)]

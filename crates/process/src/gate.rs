@@ -6,6 +6,8 @@
 //! beside the pipe because a pipe alone lies: where other threads fork (`start_unchecked`), a
 //! stranger may have inherited its writing end and keep it open for ever.
 
+use multiproc_core::deadline::Deadline;
+use multiproc_core::fd::wait_readable;
 use std::io::{PipeReader, PipeWriter, Read, Write, pipe};
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -36,12 +38,14 @@ impl Gate {
     pub(crate) fn pass(self, parent: BorrowedFd<'_>) -> bool {
         let Gate { mut reader, writer } = self;
         drop(writer);
-        match crate::sys::either_readable(reader.as_fd(), parent) {
-            // Dead, and not a byte: with the pipe looked at first, an opened gate counts
-            // although its opener died.
-            Ok((false, _)) | Err(_) => false,
-            Ok((true, _)) => reader.read_exact(&mut [0]).is_ok(),
-        }
+        let open = match crate::sys::ready_or_ended(reader.as_fd(), libc::POLLIN, parent) {
+            Ok((true, _)) => true,
+            // It may have opened the gate between the look at that and the look at itself, and
+            // an opened gate counts although its opener died.
+            Ok((false, _)) => matches!(wait_readable(reader.as_fd(), Deadline::NOW), Ok(true)),
+            Err(_) => false,
+        };
+        open && reader.read_exact(&mut [0]).is_ok()
     }
 }
 

@@ -7,11 +7,20 @@
 //! collects or signals a sibling as if it were a child.
 
 use crate::current::{AuthKey, Me, Parent};
-use crate::process::Child;
+use crate::record::Child;
+use crate::server::Server;
 use multiproc_segment::local::Local;
 use std::sync::Arc;
 
-pub(crate) type Hook = Box<dyn FnOnce() + Send>;
+/// An exit hook. Those of higher priority go first; of two of the same, the newer one.
+pub(crate) struct Hook {
+    pub(crate) priority: i32,
+    pub(crate) number: u64,
+    pub(crate) run: Box<dyn FnOnce() + Send>,
+}
+
+/// What children run first.
+pub(crate) type ChildHook = Arc<dyn Fn() + Send + Sync>;
 
 pub(crate) struct House {
     /// Whose record this is. 0: nobody has looked yet.
@@ -20,10 +29,16 @@ pub(crate) struct House {
     pub(crate) authkey: Option<AuthKey>,
     /// Children that have not been collected.
     pub(crate) children: Vec<Arc<Child>>,
+    /// The fork server of this process.
+    pub(crate) server: Option<Arc<Server>>,
     /// How many children this process has started: the next one's number, less one.
     started: u32,
-    /// Exit hooks, in the order of registration.
-    pub(crate) hooks: Vec<Hook>,
+    /// Exit hooks.
+    hooks: Vec<Hook>,
+    /// How many were ever registered: the next one's number.
+    hooks_ever: u64,
+    /// Inherited by fork, for the next generation.
+    pub(crate) after_fork: Vec<ChildHook>,
     /// Whether the C library calls us at exit. Inherited by fork, as its list is.
     pub(crate) at_exit: bool,
 }
@@ -33,8 +48,11 @@ static HOUSE: Local<House> = Local::new(House {
     me: None,
     authkey: None,
     children: Vec::new(),
+    server: None,
     started: 0,
     hooks: Vec::new(),
+    hooks_ever: 0,
+    after_fork: Vec::new(),
     at_exit: false,
 });
 
@@ -75,6 +93,7 @@ impl House {
         // These drop descriptors only; the handles that the parent's code still holds keep
         // theirs.
         self.children = Vec::new();
+        self.server = None;
         // The hooks are the parent's, and so is what they captured: neither run nor dropped
         // here.
         std::mem::forget(std::mem::take(&mut self.hooks));
@@ -94,8 +113,46 @@ impl House {
         Ok(key)
     }
 
+    /// Has this process take leave in good order when it ends by `exit`.
+    pub(crate) fn leave_by_us(&mut self) {
+        if !self.at_exit {
+            self.at_exit = crate::sys::at_normal_exit(crate::leave::at_exit_of_process);
+        }
+    }
+
+    /// Notes an exit hook down: its number.
+    pub(crate) fn add_hook(&mut self, priority: i32, run: Box<dyn FnOnce() + Send>) -> u64 {
+        self.leave_by_us();
+        let number = self.hooks_ever;
+        self.hooks_ever += 1;
+        self.hooks.push(Hook {
+            priority,
+            number,
+            run,
+        });
+        number
+    }
+
+    /// Takes the exit hook that is next, if its priority is as high as that.
+    pub(crate) fn next_hook(&mut self, lowest: i32) -> Option<Hook> {
+        let order = |at: &usize| (self.hooks[*at].priority, self.hooks[*at].number);
+        let next = (0..self.hooks.len()).max_by_key(order)?;
+        (self.hooks[next].priority >= lowest).then(|| self.hooks.swap_remove(next))
+    }
+
+    /// Takes the exit hook of this number, if it has not been taken.
+    pub(crate) fn take_hook(&mut self, number: u64) -> Option<Hook> {
+        let at = self.hooks.iter().position(|hook| hook.number == number)?;
+        Some(self.hooks.swap_remove(at))
+    }
+
     /// Names the next child, as Python does: `Process-1`, and its children `Process-1:1`.
-    pub(crate) fn next_child(&mut self, parent: Parent, name: Option<String>, daemon: bool) -> Me {
+    pub(crate) fn next_child(
+        &mut self,
+        parent: Option<Parent>,
+        name: Option<String>,
+        daemon: bool,
+    ) -> Me {
         self.started = self.started.saturating_add(1);
         let me = self.me();
         let number = match me.number.as_str() {
@@ -106,13 +163,15 @@ impl House {
             name: name.unwrap_or_else(|| format!("Process-{number}")),
             number,
             daemon,
-            parent: Some(parent),
+            parent,
         }
     }
 
     /// Collects the children that have ended. One system call while none has.
     pub(crate) fn sweep(&mut self) {
-        if !self.children.is_empty() && crate::sys::any_ended() {
+        // The kernel tells of our own children only.
+        let others = || self.children.iter().any(|child| child.report.is_some());
+        if !self.children.is_empty() && (crate::sys::any_ended() || others()) {
             self.sweep_each();
         }
     }

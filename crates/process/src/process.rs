@@ -2,100 +2,15 @@
 
 use crate::exit::Exit;
 use crate::house::house;
+use crate::record::{Child, Lost};
 use crate::start::Builder;
-use crate::sys;
 use multiproc_core::deadline::Deadline;
-use multiproc_core::fd::wait_readable;
 use std::borrow::Borrow;
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
-
-/// One child, shared by its handles and by the list of children of the process that started it.
-pub(crate) struct Child {
-    pub(crate) pid: u32,
-    pub(crate) name: String,
-    pub(crate) daemon: bool,
-    /// Who started it; in any other process the handle is somebody else's.
-    pub(crate) parent: u32,
-    pub(crate) pidfd: OwnedFd,
-    pub(crate) end: End,
-}
-
-/// How a child ended, once that is known. Written under the house lock, once; read anywhere.
-#[derive(Default)]
-pub(crate) struct End(AtomicU64);
-
-const CODE: u64 = 1 << 32;
-const SIGNAL: u64 = 2 << 32;
-const LOST: u64 = 3 << 32;
-
-impl End {
-    // Relaxed: the word is all there is; nothing else is published with it.
-    fn get(&self) -> Option<Result<Exit, Lost>> {
-        let word = self.0.load(Relaxed);
-        let number = word as u32 as i32;
-        match word & (3 << 32) {
-            CODE => Some(Ok(Exit::Code(number))),
-            SIGNAL => Some(Ok(Exit::Signal(number))),
-            LOST => Some(Err(Lost)),
-            _ => None,
-        }
-    }
-
-    fn set(&self, end: Result<Exit, Lost>) {
-        let word = match end {
-            Ok(Exit::Code(n)) => CODE | u64::from(n as u32),
-            Ok(Exit::Signal(n)) => SIGNAL | u64::from(n as u32),
-            Err(Lost) => LOST,
-        };
-        self.0.store(word, Relaxed);
-    }
-}
-
-/// Somebody else collected the child's exit.
-struct Lost;
-
-impl Child {
-    /// Collects the child if it has ended. Under the house lock, so that no two threads ask the
-    /// kernel at once.
-    fn collect(&self) -> io::Result<Option<Result<Exit, Lost>>> {
-        if let Some(end) = self.end.get() {
-            return Ok(Some(end));
-        }
-        let end = match sys::reap(self.pidfd.as_fd()) {
-            Ok(None) => return Ok(None),
-            Ok(Some(exit)) => Ok(exit),
-            Err(error) if error.raw_os_error() == Some(libc::ECHILD) => Err(Lost),
-            Err(error) => return Err(error),
-        };
-        self.end.set(match end {
-            Ok(exit) => Ok(exit),
-            Err(Lost) => Err(Lost),
-        });
-        Ok(Some(end))
-    }
-
-    pub(crate) fn still_runs(&self) -> bool {
-        matches!(self.collect(), Ok(None))
-    }
-
-    pub(crate) fn signal(&self, signal: libc::c_int) -> io::Result<()> {
-        match sys::pidfd_signal(self.pidfd.as_fd(), signal) {
-            // It has ended, which is what the signal was for.
-            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
-            done => done,
-        }
-    }
-
-    /// Waits for its end, without collecting it.
-    pub(crate) fn ended_by(&self, deadline: Deadline) -> io::Result<bool> {
-        wait_readable(self.pidfd.as_fd(), deadline)
-    }
-}
 
 /// A child process that has been started.
 ///
@@ -194,6 +109,7 @@ impl Process {
             Ok(None) => Err(JoinTimeoutError::Timeout),
             Err(JoinError::NotParent) => Err(JoinTimeoutError::NotParent),
             Err(JoinError::Collected) => Err(JoinTimeoutError::Collected),
+            Err(JoinError::ServerDied) => Err(JoinTimeoutError::ServerDied),
             Err(JoinError::System(error)) => Err(JoinTimeoutError::System(error)),
         }
     }
@@ -212,6 +128,28 @@ impl Process {
     /// Interrupts it: SIGINT, as Ctrl-C does. No error if it has ended.
     pub fn interrupt(&self) -> Result<(), SignalError> {
         self.signal(libc::SIGINT)
+    }
+
+    /// Gives the handle up: no error if the child has ended, and then it is collected. One that
+    /// still runs comes back. Never blocks.
+    ///
+    /// Dropping a handle is always allowed; this is for who wants to be sure that nothing is left.
+    /// Python's errors after `close` cannot be written:
+    ///
+    /// ```compile_fail
+    /// # use multiproc_process::Process;
+    /// fn twice(child: Process) {
+    ///     let _ = child.close();
+    ///     let _ = child.is_alive(); // it is gone
+    /// }
+    /// ```
+    pub fn close(self) -> Result<(), CloseError> {
+        match self.try_join() {
+            Ok(Some(_)) | Err(JoinError::Collected | JoinError::ServerDied) => Ok(()),
+            Ok(None) => Err(CloseError::Running(self)),
+            Err(JoinError::NotParent) => Err(CloseError::NotParent(self)),
+            Err(JoinError::System(error)) => Err(CloseError::System(self, error)),
+        }
     }
 
     /// A descriptor that is readable once the child has ended, for `poll` and the like. It
@@ -247,12 +185,13 @@ impl Process {
             });
             match seen.map_err(JoinError::System)? {
                 Some(Ok(exit)) => return Ok(Some(exit)),
-                Some(Err(Lost)) => return Err(JoinError::Collected),
+                Some(Err(Lost::Collected)) => return Err(JoinError::Collected),
+                Some(Err(Lost::ServerDied)) => return Err(JoinError::ServerDied),
                 None if deadline.passed() => return Ok(None),
                 None => {}
             }
             // Readable yet not collected happens while a debugger has the child: look again.
-            self.child.ended_by(deadline).map_err(JoinError::System)?;
+            self.child.told_by(deadline).map_err(JoinError::System)?;
         }
     }
 }
@@ -268,7 +207,8 @@ impl fmt::Debug for Process {
         let state = match self.child.end.get() {
             Some(Ok(Exit::Code(n))) => format!("exit code {n}"),
             Some(Ok(Exit::Signal(n))) => format!("signal {n}"),
-            Some(Err(Lost)) => "collected elsewhere".to_owned(),
+            Some(Err(Lost::Collected)) => "collected elsewhere".to_owned(),
+            Some(Err(Lost::ServerDied)) => "ended after its fork server".to_owned(),
             None if self.is_alive() => "running".to_owned(),
             None => "ended".to_owned(),
         };
@@ -297,9 +237,11 @@ impl fmt::Debug for Process {
 pub fn active_children() -> Vec<Process> {
     house(|house| {
         house.sweep_each();
+        let alive = |child: &&Arc<Child>| matches!(child.ended_by(Deadline::NOW), Ok(false));
         house
             .children
             .iter()
+            .filter(alive)
             .map(|child| Process {
                 child: Arc::clone(child),
             })
@@ -353,6 +295,10 @@ pub enum JoinError {
         "the child has ended, but other code of this process has already collected its exit code"
     )]
     Collected,
+    /// It was a child of the fork server, which was killed before it, and this system does not
+    /// tell strangers how a process ended.
+    #[error("the child has ended, but its fork server was killed before it could report how")]
+    ServerDied,
     /// The system refused.
     #[error("waiting for the child failed")]
     System(#[source] io::Error),
@@ -374,6 +320,10 @@ pub enum JoinTimeoutError {
         "the child has ended, but other code of this process has already collected its exit code"
     )]
     Collected,
+    /// It was a child of the fork server, which was killed before it, and this system does not
+    /// tell strangers how a process ended.
+    #[error("the child has ended, but its fork server was killed before it could report how")]
+    ServerDied,
     /// The system refused.
     #[error("waiting for the child failed")]
     System(#[source] io::Error),
@@ -416,4 +366,19 @@ pub enum SignalError {
     /// The system refused; the child may have changed its user.
     #[error("sending the signal failed")]
     System(#[source] io::Error),
+}
+
+/// Why a handle was not closed; here it is.
+#[non_exhaustive]
+#[derive(Debug, thiserror::Error)]
+pub enum CloseError {
+    /// The child has not ended: join it, or end it, first.
+    #[error("{} (pid {}) still runs", .0.name(), .0.pid())]
+    Running(Process),
+    /// This handle came here by fork: only the process that started the child can close it.
+    #[error("only the process that started a child can close its handle")]
+    NotParent(Process),
+    /// The system refused to tell whether it has ended.
+    #[error("asking after the child failed")]
+    System(Process, #[source] io::Error),
 }

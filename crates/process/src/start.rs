@@ -1,16 +1,19 @@
 //! Starting a child: checks, fork, hand-over, gate.
 
-use crate::child;
+use crate::bond;
+use crate::child::{self, Origin};
+use crate::context::StartMethod;
 use crate::current::{Me, Parent};
+use crate::entry;
 use crate::exit::ExitValue;
 use crate::gate::Gate;
 use crate::house::{house, move_in};
-use crate::process::{Child, End, Process};
+use crate::not_started::{NotAllStarted, NotStarted, StartError};
+use crate::process::Process;
+use crate::record::{Child, End};
 use crate::sys::{self, Split};
 use multiproc_core::deadline::Deadline;
 use multiproc_core::{fork, handover, step};
-use std::error::Error;
-use std::fmt;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -176,8 +179,7 @@ impl Builder {
     }
 
     /// Whether the child is a daemon: one that is terminated when this process exits, is killed
-    /// when this process is killed, and may not have children of its own. (The kernel kills it
-    /// when the *thread* that started it ends, so start daemons from a thread that stays.)
+    /// when this process is killed, and may not have children of its own.
     pub fn daemon(mut self, daemon: bool) -> Self {
         self.daemon = Some(daemon);
         self
@@ -246,6 +248,24 @@ impl Builder {
             |f| f(),
         )
     }
+
+    /// A plain function, by fork.
+    pub(crate) fn start_in_fork<A, R: ExitValue>(
+        self,
+        f: fn(A) -> R,
+        arguments: A,
+    ) -> Result<Process, NotStarted<A>> {
+        let (name, daemon) = self.settled();
+        launch(Threads::One, name, daemon, arguments, |arguments| {
+            StartMethod::Fork.settle();
+            f(arguments)
+        })
+    }
+
+    /// The name, and whether it is a daemon.
+    pub(crate) fn settled(self) -> (Option<String>, bool) {
+        (self.name, self.daemon.unwrap_or(false))
+    }
 }
 
 /// How many threads the caller may have.
@@ -279,7 +299,7 @@ fn launch<T, R: ExitValue>(
     }
     match split(threads, name, daemon) {
         Err(why) => Err(NotStarted { why, task }),
-        Ok(None) => child::live(move || run(task)),
+        Ok(None) => child::live(Origin::Forked, move || run(task)),
         Ok(Some(hatching)) => {
             step!("process-start-before-handover");
             // Every end in the task becomes the child's instead of being closed. The child is
@@ -314,24 +334,26 @@ pub(crate) fn split(
     if fork::held_here() != 0 {
         return Err(StartError::HoldsGuard);
     }
+    if entry::is_before_entry() {
+        return Err(StartError::NoEntry);
+    }
     if threads == Threads::One {
         alone()?;
     }
     let parent = std::process::id();
+    let from_main_thread = sys::is_main_thread();
     let pidfd = Arc::new(sys::pidfd_open(parent).map_err(StartError::System)?);
     let gate = Gate::closed().map_err(StartError::System)?;
     let me = house(|house| {
         house.sweep();
         house.authkey()?;
-        if !house.at_exit {
-            house.at_exit = sys::at_normal_exit(crate::leave::at_exit_of_process);
-        }
+        house.leave_by_us();
         let parent = Parent {
             pid: parent,
             name: house.me().name.clone(),
             pidfd,
         };
-        Ok(house.next_child(parent, name, daemon))
+        Ok(house.next_child(Some(parent), name, daemon))
     })
     .map_err(StartError::System)?;
     // What is buffered here would otherwise be written twice.
@@ -345,7 +367,8 @@ pub(crate) fn split(
     // here.
     match unsafe { sys::fork_here() }.map_err(StartError::System)? {
         Split::Child => {
-            hatch(gate, me);
+            hatch(gate, me, from_main_thread);
+            crate::leave::greet();
             Ok(None)
         }
         Split::Parent(pid) => {
@@ -359,6 +382,7 @@ pub(crate) fn split(
                         daemon,
                         parent,
                         pidfd,
+                        report: None,
                         end,
                     });
                     house(|house| house.children.push(Arc::clone(&child)));
@@ -380,38 +404,27 @@ pub(crate) fn split(
 }
 
 /// The child's first steps. Returns past the gate, or not at all.
-fn hatch(gate: Gate, me: Me) {
+fn hatch(gate: Gate, me: Me, from_main_thread: bool) {
     step!("process-child-before-gate");
     let daemon = me.daemon;
     let parent = me.parent.as_ref().map(|parent| Arc::clone(&parent.pidfd));
     move_in(me);
-    // Before the gate: from the moment at which the parent may go on without us, its death
-    // reaches us.
-    let armed = !daemon || sys::die_with_parent().is_ok();
     let Some(parent) = parent else {
         sys::leave(child::NEVER_RAN)
     };
-    if !armed || !gate.pass(parent.as_fd()) {
-        sys::leave(child::NEVER_RAN);
-    }
-    // It may have opened the gate and died before we were armed. Its descriptor, unlike
-    // getppid, is not fooled by a reused pid, a subreaper or another pid namespace.
-    if daemon
-        && !matches!(
-            multiproc_core::fd::wait_readable(parent.as_fd(), Deadline::NOW),
-            Ok(false)
-        )
-    {
+    // Before the gate: from the moment at which the parent may go on without us, its death
+    // reaches us.
+    if daemon && bond::tie(&parent, from_main_thread).is_err() || !gate.pass(parent.as_fd()) {
         sys::leave(child::NEVER_RAN);
     }
     step!("process-child-after-gate");
 }
 
 /// Succeeds once this thread is the only one.
-fn alone() -> Result<(), StartError> {
+pub(crate) fn alone() -> Result<(), StartError> {
     let patience = Deadline::after(JOINED_THREADS_LINGER);
     loop {
-        match fork::thread_count() {
+        match fork::thread_count().saturating_sub(bond::threads()) {
             0 | 1 => return Ok(()),
             n if patience.passed() => return Err(StartError::Threads(n)),
             // A joined thread needs the processor to leave: let it have ours.
@@ -419,105 +432,3 @@ fn alone() -> Result<(), StartError> {
         }
     }
 }
-
-/// Why no child was started.
-#[non_exhaustive]
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The calling thread holds a guard, permit, claim or loan, and fork would make a second
-    /// one of it: release it first.
-    #[error(
-        "this thread holds a guard, permit, claim or loan, which fork would duplicate; release it before starting a process"
-    )]
-    HoldsGuard,
-    /// This many threads run. What the others hold at this moment would stay locked in the
-    /// child for ever: start processes before threads, or see [`Process::start_unchecked`].
-    #[error("{0} threads run in this process; a child made by fork is safe only where one does")]
-    Threads(usize),
-    /// A daemon may not have children, as nobody would end them when it is killed.
-    #[error("a daemon process may not have children")]
-    InDaemon,
-    /// The system refused: too many processes or descriptors, too little memory.
-    #[error("the system did not start a process")]
-    System(#[source] io::Error),
-}
-
-/// No child was started, and here is what it should have run: nothing of it has been run or
-/// dropped.
-///
-/// `?` turns this into a [`StartError`], or into a boxed error, and drops the task. (It is no
-/// `Error` itself: then `?` into a box would work only with closures that borrow nothing.)
-#[non_exhaustive]
-pub struct NotStarted<T> {
-    /// The reason.
-    pub why: StartError,
-    /// The closure or task.
-    pub task: T,
-}
-
-/// One of several children was not started. Those before it run on.
-///
-/// `?` turns this into a [`StartError`], or into a boxed error: then the item and the handles
-/// are dropped, and the children that did start run on, to be joined (daemons: terminated) at
-/// exit.
-#[non_exhaustive]
-pub struct NotAllStarted<T> {
-    /// The reason.
-    pub why: StartError,
-    /// The item whose child was not started.
-    pub item: T,
-    /// The children that were.
-    pub started: Vec<Process>,
-}
-
-impl<T> fmt::Debug for NotStarted<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("NotStarted")
-            .field("why", &self.why)
-            .finish_non_exhaustive()
-    }
-}
-
-impl<T> fmt::Debug for NotAllStarted<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("NotAllStarted")
-            .field("why", &self.why)
-            .field("started", &self.started)
-            .finish_non_exhaustive()
-    }
-}
-
-impl<T> fmt::Display for NotStarted<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.why.fmt(f)
-    }
-}
-
-impl<T> fmt::Display for NotAllStarted<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "after {} processes: {}", self.started.len(), self.why)
-    }
-}
-
-macro_rules! leads_to {
-    ($($gone:ident)*) => {$(
-        impl<T> From<$gone<T>> for StartError {
-            fn from(gone: $gone<T>) -> Self {
-                gone.why
-            }
-        }
-
-        impl<T> From<$gone<T>> for Box<dyn Error> {
-            fn from(gone: $gone<T>) -> Self {
-                gone.why.into()
-            }
-        }
-
-        impl<T> From<$gone<T>> for Box<dyn Error + Send + Sync> {
-            fn from(gone: $gone<T>) -> Self {
-                gone.why.into()
-            }
-        }
-    )*};
-}
-leads_to!(NotStarted NotAllStarted);

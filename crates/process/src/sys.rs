@@ -1,7 +1,12 @@
 //! The system calls of this crate, each behind a safe function: every `unsafe` block but the
 //! test runner's stands here.
 
+pub(crate) mod exec;
+pub(crate) mod image;
+pub(crate) mod socket;
+
 use crate::exit::Exit;
+use multiproc_core::deadline::Deadline;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
@@ -81,6 +86,65 @@ pub(crate) fn reap_pid(pid: u32) {
     let _ = wait(libc::P_PID, pid, libc::WEXITED);
 }
 
+/// Blocks until the child behind `pidfd` has ended, and collects it.
+pub(crate) fn reap_fd(pidfd: BorrowedFd<'_>) {
+    // An error means that it is not ours to collect; then there is nothing left to do.
+    let _ = wait(
+        libc::P_PIDFD,
+        pidfd.as_raw_fd() as libc::id_t,
+        libc::WEXITED,
+    );
+}
+
+/// What the kernel says of a process that is not our child.
+pub(crate) enum Told {
+    /// How it ended.
+    Exit(Exit),
+    /// Nothing until its parent has collected it.
+    NotYet,
+    /// Nothing, as it is an older kernel.
+    Never,
+}
+
+/// How a process that is not our child ended: known to newer kernels (6.15) once its parent has
+/// collected it.
+pub(crate) fn exit_of_other(pidfd: BorrowedFd<'_>) -> Told {
+    // SAFETY: zeroes are a value of this plain struct.
+    let mut info: libc::pidfd_info = unsafe { std::mem::zeroed() };
+    info.mask = libc::PIDFD_INFO_EXIT.into();
+    // SAFETY: the request carries the struct's size, and the kernel writes no more than that.
+    let done = unsafe { libc::ioctl(pidfd.as_raw_fd(), libc::PIDFD_GET_INFO, &raw mut info) };
+    if done != 0 {
+        return Told::Never;
+    }
+    if info.mask & u64::from(libc::PIDFD_INFO_EXIT) == 0 {
+        return Told::NotYet;
+    }
+    let status = info.exit_code;
+    Told::Exit(match libc::WIFEXITED(status) {
+        true => Exit::Code(libc::WEXITSTATUS(status)),
+        false => Exit::Signal(libc::WTERMSIG(status)),
+    })
+}
+
+/// Blocks until somebody has collected the process behind `pidfd`, or the deadline. Older kernels
+/// tell nothing of that.
+pub(crate) fn collected_by(pidfd: BorrowedFd<'_>, deadline: Deadline) -> io::Result<()> {
+    // An end by itself is no news; what is left is the hang-up.
+    let mut entry = [entry(pidfd, 0)];
+    let left = deadline.remaining().unwrap_or_default();
+    let milliseconds = left.as_millis().min(i32::MAX as u128 - 1) as libc::c_int + 1;
+    // SAFETY: an array of one, alive for the call.
+    match unsafe { libc::poll(entry.as_mut_ptr(), 1, milliseconds) } {
+        -1 => match io::Error::last_os_error() {
+            // Whoever asked looks again.
+            error if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            error => Err(error),
+        },
+        _ => Ok(()),
+    }
+}
+
 /// Whether any child, ours or foreign, waits to be collected. One call instead of one per
 /// child.
 pub(crate) fn any_ended() -> bool {
@@ -128,19 +192,39 @@ pub(crate) fn die_with_parent() -> io::Result<()> {
     Ok(())
 }
 
-/// Blocks until one of the two is readable (or at its end).
-pub(crate) fn either_readable(a: BorrowedFd<'_>, b: BorrowedFd<'_>) -> io::Result<(bool, bool)> {
-    let entry = |fd: BorrowedFd<'_>| libc::pollfd {
+/// Blocks until `line` is ready for `events` (or at its end), or the process behind `peer` has
+/// ended: which of the two it was.
+pub(crate) fn ready_or_ended(
+    line: BorrowedFd<'_>,
+    events: libc::c_short,
+    peer: BorrowedFd<'_>,
+) -> io::Result<(bool, bool)> {
+    let mut both = [entry(line, events), entry(peer, libc::POLLIN)];
+    poll(&mut both)?;
+    Ok((both[0].revents != 0, both[1].revents != 0))
+}
+
+/// Blocks until one of them is readable (or at its end): which are.
+pub(crate) fn readable_of(fds: &[BorrowedFd<'_>]) -> io::Result<Vec<bool>> {
+    let mut entries: Vec<_> = fds.iter().map(|fd| entry(*fd, libc::POLLIN)).collect();
+    poll(&mut entries)?;
+    Ok(entries.iter().map(|entry| entry.revents != 0).collect())
+}
+
+fn entry(fd: BorrowedFd<'_>, events: libc::c_short) -> libc::pollfd {
+    libc::pollfd {
         fd: fd.as_raw_fd(),
-        events: libc::POLLIN,
+        events,
         revents: 0,
-    };
-    let mut both = [entry(a), entry(b)];
+    }
+}
+
+fn poll(entries: &mut [libc::pollfd]) -> io::Result<()> {
     loop {
-        // SAFETY: `both` is an array of two, alive for the call. The descriptors are borrowed,
-        // hence open.
-        if unsafe { libc::poll(both.as_mut_ptr(), 2, -1) } >= 0 {
-            return Ok((both[0].revents != 0, both[1].revents != 0));
+        // SAFETY: an array of ours and its length, alive for the call. The descriptors are
+        // borrowed by the callers, hence open.
+        if unsafe { libc::poll(entries.as_mut_ptr(), entries.len() as libc::nfds_t, -1) } >= 0 {
+            return Ok(());
         }
         let error = io::Error::last_os_error();
         if error.kind() != io::ErrorKind::Interrupted {
@@ -185,6 +269,37 @@ pub(crate) fn stdin_from_null() {
 pub(crate) fn flush_c() {
     // SAFETY: a null stream means all of them. Another process cannot reach our stdio.
     unsafe { libc::fflush(std::ptr::null_mut()) };
+}
+
+/// Whether the calling thread is the first one of this process.
+pub(crate) fn is_main_thread() -> bool {
+    // SAFETY: only asks.
+    unsafe { libc::gettid() == libc::getpid() }
+}
+
+/// The number of the file or socket behind a descriptor.
+pub(crate) fn inode(fd: BorrowedFd<'_>) -> io::Result<u64> {
+    Ok(nix::sys::stat::fstat(fd)?.st_ino)
+}
+
+/// Ignores SIGINT: what was done with it before.
+pub(crate) fn ignore_interrupts() -> libc::sighandler_t {
+    handle_interrupts(libc::SIG_IGN)
+}
+
+/// Does with SIGINT what [`ignore_interrupts`] said was done: what was done with it before.
+pub(crate) fn handle_interrupts(how: libc::sighandler_t) -> libc::sighandler_t {
+    // SAFETY: `how` is SIG_IGN, or was in force in this very program before.
+    unsafe { libc::signal(libc::SIGINT, how) }
+}
+
+/// Ends this process by SIGKILL.
+pub(crate) fn kill_me() -> ! {
+    // SAFETY: a signal to this very process, which cannot be caught; `_exit` is never reached.
+    unsafe {
+        libc::kill(libc::getpid(), libc::SIGKILL);
+        libc::_exit(1)
+    }
 }
 
 /// Ends this process now: no destructors, no exit handlers, no flushing.

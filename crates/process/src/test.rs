@@ -171,6 +171,8 @@ pub fn unique(stem: &str) -> String {
 /// *Blocks until* all of them have ended. *Wakes when* one of them ends. *If a peer dies*: a
 /// test that dies has failed. If the runner dies, the kernel kills the tests.
 pub fn run(tests: &[Test]) -> ExitCode {
+    // A test may spawn: then this is not the test, but its child.
+    crate::entry();
     if let Ok(name) = std::env::var(NAME) {
         return match tests.iter().find(|test| test.name == name) {
             Some(test) => run_here(test),

@@ -5,7 +5,7 @@ use crate::error::{
 use crate::queue::Queue;
 use multiproc_core::deadline::Deadline;
 use multiproc_message::ends::{Reader, Writer};
-use multiproc_ring::Wait;
+use multiproc_ring::{Ring, Wait};
 use std::fmt;
 use std::time::Duration;
 
@@ -144,6 +144,10 @@ impl<T, C> Consumer<T, C> {
         &self.end
     }
 
+    pub(crate) fn ring_of(&self) -> &Ring {
+        self.end.ring()
+    }
+
     /// The queue itself: both ends, not registered.
     pub fn queue(&self) -> &Queue<T, C> {
         &self.queue
@@ -157,8 +161,8 @@ impl<T, C: Codec<T>> Consumer<T, C> {
     #[inline]
     fn get_by(&self, deadline: Deadline) -> Result<T, GetFailure> {
         self.end.check()?;
-        self.queue
-            .get_by(deadline, &|thorough| self.end.others_gone(thorough))
+        let in_vain = |thorough| self.end.others_gone(thorough);
+        self.looked(self.queue.get_by(deadline, &in_vain))
     }
 
     /// Takes the oldest message, as [`Queue::get`]. *Blocks until* there is one, or every

@@ -192,6 +192,10 @@ impl<T, C> JoinableQueue<T, C> {
         self
     }
 
+    pub(crate) fn ring_of(&self) -> &Ring {
+        &self.queue.ring
+    }
+
     pub(crate) fn redelivers_on_panic(&self) -> bool {
         self.redeliver_on_panic
     }
@@ -317,11 +321,11 @@ impl<T, C: Codec<T>> JoinableQueue<T, C> {
             deadline,
             in_vain: &in_vain,
         };
-        with_scratch(|scratch| {
+        self.looked(with_scratch(|scratch| {
             let mut fds = Vec::new();
-            self.ring().get_counted(scratch, &mut fds, wait)?;
+            self.ring_of().get_counted(scratch, &mut fds, wait)?;
             parcel::unpack(fds, || C::decode(scratch)).map_err(GetFailure::Decode)
-        })
+        }))
     }
 
     fn task_by(&self, deadline: Deadline) -> Result<Task<'_, T>, GetFailure> {
@@ -331,9 +335,9 @@ impl<T, C: Codec<T>> JoinableQueue<T, C> {
             deadline,
             in_vain: &in_vain,
         };
-        with_scratch(|scratch| {
+        self.looked(with_scratch(|scratch| {
             let mut fds = Vec::new();
-            let claim = self.ring().take_task(scratch, &mut fds, wait)?;
+            let claim = self.ring_of().take_task(scratch, &mut fds, wait)?;
             match parcel::unpack(fds, || C::decode(scratch)) {
                 Ok(message) => Ok(Task {
                     message,
@@ -345,11 +349,7 @@ impl<T, C: Codec<T>> JoinableQueue<T, C> {
                     Err(GetFailure::Decode(why))
                 }
             }
-        })
-    }
-
-    fn ring(&self) -> &Ring {
-        &self.queue.ring
+        }))
     }
 
     fn open(&self) -> Result<(), GetFailure> {
@@ -398,7 +398,10 @@ impl<T, C: Codec<T>> JoinableQueue<T, C> {
     ///
     /// `Corrupted`, or `Decode` for one that is no message.
     pub fn take_dead_letters(&self) -> Result<Vec<T>, GetError> {
-        let letters = self.ring().take_dead_letters().map_err(GetFailure::from)?;
+        let letters = self
+            .ring_of()
+            .take_dead_letters()
+            .map_err(GetFailure::from)?;
         letters
             .iter()
             .map(|bytes| C::decode(bytes).map_err(GetError::Decode))

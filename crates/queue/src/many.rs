@@ -143,7 +143,7 @@ impl<T, C: Codec<T>> Queue<T, C> {
     ///
     /// See [`TryGetError`].
     pub fn try_get_many(&self, most: usize) -> Result<Vec<T>, TryGetError> {
-        Ok(self.get_many_by(most, Deadline::NOW, &|_| false)?)
+        Ok(self.looked(self.get_many_by(most, Deadline::NOW, &|_| false))?)
     }
 
     /// As [`Queue::get_many`]. *Blocks until* there is a message or `timeout` is over. *Wakes
@@ -157,7 +157,8 @@ impl<T, C: Codec<T>> Queue<T, C> {
         most: usize,
         timeout: std::time::Duration,
     ) -> Result<Vec<T>, GetTimeoutError> {
-        Ok(self.get_many_by(most, Deadline::after(timeout), &|_| false)?)
+        let got = self.get_many_by(most, Deadline::after(timeout), &|_| false);
+        Ok(self.looked(got)?)
     }
 
     /// Takes everything that is there at this moment, and appends it to `to`. Never blocks.
@@ -166,7 +167,7 @@ impl<T, C: Codec<T>> Queue<T, C> {
     ///
     /// See [`GetError`]; an empty queue is none.
     pub fn drain_into(&self, to: &mut Vec<T>) -> Result<usize, GetError> {
-        match self.get_many_by(usize::MAX, Deadline::NOW, &|_| false) {
+        match self.looked(self.get_many_by(usize::MAX, Deadline::NOW, &|_| false)) {
             Ok(messages) => {
                 let n = messages.len();
                 to.extend(messages);

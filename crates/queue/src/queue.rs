@@ -100,6 +100,10 @@ impl<T, C> Queue<T, C> {
         }
     }
 
+    pub(crate) fn ring_of(&self) -> &Ring {
+        &self.ring
+    }
+
     /// Has this process closed it? Relaxed: a flag that orders nothing.
     pub(crate) fn is_closed_here(&self) -> bool {
         self.closed.load(Relaxed)
@@ -243,7 +247,7 @@ impl<T, C: Codec<T>> Queue<T, C> {
     /// See [`TryGetError`].
     #[doc(alias = "get_nowait")]
     pub fn try_get(&self) -> Result<T, TryGetError> {
-        Ok(self.get_by(Deadline::NOW, &never)?)
+        Ok(self.looked(self.get_by(Deadline::NOW, &never))?)
     }
 
     /// Takes the oldest message. *Blocks until* there is one or `timeout` is over. *Wakes
@@ -253,7 +257,7 @@ impl<T, C: Codec<T>> Queue<T, C> {
     ///
     /// See [`GetTimeoutError`].
     pub fn get_timeout(&self, timeout: Duration) -> Result<T, GetTimeoutError> {
-        Ok(self.get_by(Deadline::after(timeout), &never)?)
+        Ok(self.looked(self.get_by(Deadline::after(timeout), &never))?)
     }
 
     /// Messages as they come, until the queue is shut down or this process closed it.

@@ -4,6 +4,7 @@ use crate::error::PutError;
 use crate::flow::Memory;
 use crate::tasks::Tasks;
 use multiproc_core::courier::Courier;
+use multiproc_core::fd::Ticker;
 use multiproc_segment::{AllocateError, Segment};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -18,6 +19,8 @@ pub(crate) struct Area {
     pub(crate) reserve: usize,
     /// What carries descriptors and bells, if there is one.
     pub(crate) courier: Option<Arc<Courier>>,
+    /// What event loops wait for where there is none.
+    pub(crate) ticker: Arc<Ticker>,
     /// The ring's claims, in the segment's body.
     pub(crate) tasks: *const Tasks,
 }
@@ -74,10 +77,8 @@ impl Memory for &Area {
         }
     }
 
-    fn ring_watchers(&self) {
-        if let Some(courier) = &self.courier {
-            courier.ring();
-        }
+    fn ring_watchers(&self) -> bool {
+        self.courier.as_ref().is_none_or(|courier| courier.ring())
     }
 
     fn tidy(&self, all: bool) {

@@ -64,8 +64,11 @@ pub trait Memory {
     /// The record whose descriptors have this tag was given up.
     fn delivered(&self, _tag: u64) {}
 
-    /// Rings for those who wait with `poll`.
-    fn ring_watchers(&self) {}
+    /// Rings for those who wait with `poll`. False: there are so many bells that one more has no
+    /// room.
+    fn ring_watchers(&self) -> bool {
+        true
+    }
 
     /// Drops what lies with the courier though no record is there: all of it, or only the
     /// bells.
@@ -190,6 +193,9 @@ fn lock<'a>(
 
 /// How often a count is tried while others change it.
 const MOST_LOOKS: usize = 100;
+
+/// Pauses until one who must not block takes it that the lock is held for longer.
+const MOMENT: usize = 100;
 
 /// How long one who does not wait still waits for another's copy to be done, unless it is
 /// stopped in the middle.

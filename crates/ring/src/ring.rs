@@ -7,8 +7,9 @@ use crate::tasks::{Tasks, TasksLost};
 use multiproc_core::courier::{Courier, MOST_DESCRIPTORS, Withdrawal};
 use multiproc_core::deadline::Deadline;
 use multiproc_core::ends::Ends;
+use multiproc_core::fd::Ticker;
 use multiproc_core::{fd, step};
-use multiproc_segment::{CreateError, Kind, OpenError, Segment, Shareable};
+use multiproc_segment::{CreateError, Kind, Naming, OpenError, Segment, Shareable};
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -39,8 +40,8 @@ pub struct Settings {
     /// Bytes of address space for the records, half of which one record may take. Memory is
     /// used as records need it. At most 8 GiB.
     pub reserve: usize,
-    /// Permission bits of a named ring.
-    pub mode: u32,
+    /// Mode, owner and lifetime of a named ring.
+    pub naming: Naming,
     /// Deliveries of a task after which it becomes a dead letter; 0: never.
     pub max_deliveries: u32,
     /// With a courier, a socket that carries descriptors and rings for `poll`? It costs one
@@ -92,7 +93,7 @@ impl Default for Settings {
             capacity: i32::MAX as u32,
             bytes: usize::MAX,
             reserve: 4 << 30,
-            mode: 0o600,
+            naming: Naming::new(),
             max_deliveries: 0,
             courier: true,
         }
@@ -241,7 +242,7 @@ impl Ring {
     pub fn create(name: &str, tag: &str, settings: &Settings) -> Result<Self, CreateError> {
         let kind = Self::kind(tag);
         Self::make(settings, Shape::QUEUE, |body, resident, init| {
-            Segment::create(name, settings.mode, kind, body, resident, init)
+            Segment::create(name, &settings.naming, kind, body, resident, init)
         })
         .map(one)
         .map(|ring| Self {
@@ -328,6 +329,7 @@ impl Ring {
         let stride = shape.body(reserve) / shape.rings;
         let ring = |(nth, courier): (usize, Option<Arc<Courier>>)| {
             let at = nth * stride;
+            let ticker = Arc::new(Ticker::new());
             // Inside the body, which has room for it (see `make` and `Shape::reserve`).
             let tasks = segment.body();
             let tasks = tasks.wrapping_add(at + std::mem::offset_of!(Body, tasks));
@@ -338,6 +340,7 @@ impl Ring {
                 offset,
                 reserve,
                 courier: courier.clone(),
+                ticker: ticker.clone(),
             };
             // Half for records, half for the bytes of tasks; both sparse.
             let for_claims = if shape.tasks { reserve } else { 0 };
@@ -576,15 +579,20 @@ impl Ring {
 
     /// The same, if everybody who puts rings it: not those who opened a ring by name.
     pub fn bell(&self) -> Option<BorrowedFd<'_>> {
-        self.courier().filter(|_| !self.named)
+        self.rung().map(|courier| courier.as_fd())
     }
 
-    /// Arms the courier's bell for the next record. True: nothing is there and no end has
-    /// changed since; the courier becomes readable when that is no longer so. False: look
-    /// again. `rang`: the courier has been readable since the last time.
+    /// The courier, if everybody who puts has it.
+    fn rung(&self) -> Option<&Courier> {
+        self.area.courier.as_deref().filter(|_| !self.named)
+    }
+
+    /// Arms the courier's bell for the next record. True: nothing is there; the courier becomes
+    /// readable when that is no longer so, or an end has changed since. False: look again. With
+    /// `quieten`, the courier is not readable any more for what it has told. Never blocks.
     #[must_use]
-    pub fn arm_data(&self, rang: bool) -> bool {
-        self.flow().arm_data(rang)
+    pub fn arm_data(&self, quieten: bool) -> bool {
+        self.flow().arm_data(quieten)
     }
 
     /// What to give to [`Ring::arm_room`]; to be asked before the put that finds no room.
@@ -593,18 +601,45 @@ impl Ring {
     }
 
     /// Arms the courier's bell for the next release of a record. True: none was released
-    /// since `seen`. False: look again.
+    /// since `seen`. False: look again. Never blocks.
     #[must_use]
     pub fn arm_room(&self, seen: u64) -> bool {
         self.flow().arm_room(seen)
     }
 
-    /// Makes the courier readable: somebody who shares it found something there after he had
-    /// taken the bell.
+    /// Makes the courier readable.
     pub fn ring_watchers(&self) {
         if let Some(courier) = &self.area.courier {
             courier.ring();
         }
+    }
+
+    /// What an event loop of the user's own waits for; and [`Ring::is_watched`] from now on. It
+    /// is armed by whoever asks for it.
+    ///
+    /// # Panics
+    ///
+    /// Without a courier, if this process can have no more descriptors.
+    pub fn watched(&self) -> BorrowedFd<'_> {
+        match self.rung() {
+            Some(courier) => courier.watched(),
+            None => self.area.ticker.as_fd(),
+        }
+    }
+
+    /// Does an event loop in this process wait for it? Then who finds nothing arms it again.
+    #[inline]
+    pub fn is_watched(&self) -> bool {
+        match self.rung() {
+            Some(courier) => courier.is_watched(),
+            None => self.area.ticker.is_there(),
+        }
+    }
+
+    /// Without a courier: what [`Ring::watched`] gave is not readable any more, until its next
+    /// tick.
+    pub fn quieten_ticker(&self) {
+        self.area.ticker.quieten();
     }
 
     /// Gets one record into `to`, if it has exactly as many bytes; tells how many it had. It

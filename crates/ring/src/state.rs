@@ -68,16 +68,19 @@ pub(crate) struct Signs {
     pub(crate) capacity: AtomicU32,
     /// Not 0 while the window is so large that it is given back when the ring runs empty.
     pub(crate) large: AtomicU32,
-    /// Who waits with `poll` for the courier's bell: [`WATCH_DATA`], [`WATCH_ROOM`].
+    /// Who waits with `poll` for the courier's bell: [`WATCH_DATA`], [`WATCH_ROOM`];
+    /// [`WATCH_EVER`].
     pub(crate) watch: AtomicU32,
     /// Bytes that queued records may take, headers included; one larger enters alone.
     pub(crate) cap: AtomicU64,
 }
 
-/// Set under the put lock, cleared by the writer that rings before its COMMIT.
+/// The next COMMIT rings. Cleared under the put lock, by the writer that rings.
 pub(crate) const WATCH_DATA: u32 = 1;
-/// Set under the get lock, cleared by the reader that rings after its RELEASE.
+/// The next RELEASE rings. Cleared under the get lock, by the reader that rings.
 pub(crate) const WATCH_ROOM: u32 = 2;
+/// Somebody has waited with `poll` once.
+pub(crate) const WATCH_EVER: u32 = 4;
 
 /// A ring's words. Its data lies behind a [`Memory`](crate::flow::Memory).
 #[cfg_attr(not(loom), derive(Shareable))]

@@ -263,7 +263,11 @@ impl Ring {
                 deadline: slice,
                 ..wait
             }) {
-                Ok(found) => return self.take_fresh(found, to, fds),
+                Ok(found) => {
+                    let task = self.take_fresh(found, to, fds);
+                    flow.unlock_get(guard);
+                    return task;
+                }
                 Err(GetError::Empty) if wait.deadline.passed() => {
                     self.tasks().look_after_the_dead(true);
                     return self.take_orphan(to)?.ok_or(GetError::Empty);
@@ -455,7 +459,7 @@ impl Ring {
         worker.got.store(got, Release);
         step!("tasks: counted");
         worker.taking.store(0, Release);
-        drop(guard);
+        flow.unlock_get(guard);
         Ok(())
     }
 

@@ -8,7 +8,10 @@ use loom::sync::atomic::AtomicU64;
 use loom::thread;
 use multiproc_core::model::{die_at, must_notice};
 use multiproc_ring::{Flow, GetError, Memory, PutError, State, Wait};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicUsize,
+    Ordering::{AcqRel, Acquire, Relaxed},
+};
 
 /// Room for two records and a frontier: the third goes round.
 const UNITS: usize = 6;
@@ -17,6 +20,8 @@ struct Model {
     state: State,
     words: Vec<AtomicU64>,
     bytes: Vec<UnsafeCell<u64>>,
+    /// Bells that lie with the courier.
+    bells: AtomicU64,
 }
 
 // SAFETY: loom checks every access to `bytes`; that is the point.
@@ -41,6 +46,16 @@ impl Memory for &Model {
 
     fn punch(&self, _from: usize, _to: usize) {}
 
+    // As with a socket: whoever takes bells away sees what was done before they were rung.
+    fn ring_watchers(&self) -> bool {
+        self.bells.fetch_add(1, AcqRel);
+        true
+    }
+
+    fn tidy(&self, _all: bool) {
+        self.bells.swap(0, AcqRel);
+    }
+
     fn reserve(&self) -> usize {
         UNITS * 8
     }
@@ -52,6 +67,7 @@ impl Model {
             state: State::new(capacity, u64::MAX, UNITS as u64 * 8),
             words: (0..UNITS).map(|_| AtomicU64::new(0)).collect(),
             bytes: (0..UNITS).map(|_| UnsafeCell::new(0)).collect(),
+            bells: AtomicU64::new(0),
         })
     }
 
@@ -223,6 +239,102 @@ fn reader_dies(steps: u64, bound: usize) {
             "{all:?}"
         );
     });
+}
+
+/// Watchers that arm while somebody writes, and take nothing: who was told that nothing is there
+/// hears of the record.
+fn watchers_hear(watchers: usize, bound: usize) {
+    check(bound, move || {
+        let ring = Model::new(4);
+        let writer = {
+            let ring = ring.clone();
+            thread::spawn(move || ring.put(1))
+        };
+        let others: Vec<_> = (1..watchers)
+            .map(|_| {
+                let ring = ring.clone();
+                thread::spawn(move || ring.flow().arm_data(true))
+            })
+            .collect();
+        let mut sleeps = ring.flow().arm_data(true);
+        for other in others {
+            sleeps |= other.join().unwrap();
+        }
+        writer.join().unwrap();
+        assert!(!sleeps || ring.bells.load(Acquire) > 0);
+    });
+}
+
+/// One who takes records and arms when there are none, as an event loop does.
+fn an_event_loop_misses_nothing(bound: usize) {
+    check(bound, || {
+        let ring = Model::new(4);
+        let writer = {
+            let ring = ring.clone();
+            thread::spawn(move || (1..=2).for_each(|n| ring.put(n)))
+        };
+        let mut next = 1;
+        let mut sleeps = false;
+        while next <= 2 && !sleeps {
+            match ring.get(Wait::NOT) {
+                Ok(n) => {
+                    assert_eq!(n, next);
+                    next += 1;
+                }
+                Err(_) => sleeps = ring.flow().arm_data(true),
+            }
+        }
+        writer.join().unwrap();
+        assert!(next > 2 || ring.bells.load(Acquire) > 0);
+    });
+}
+
+/// A writer that finds no room, and the reader that makes some.
+fn a_writer_hears_of_room(bound: usize) {
+    check(bound, || {
+        let ring = Model::new(1);
+        ring.put(1);
+        let reader = {
+            let ring = ring.clone();
+            thread::spawn(move || assert_eq!(ring.get(Wait::NOT), Ok(1)))
+        };
+        let mut sleeps = false;
+        while !sleeps {
+            let seen = ring.flow().head_seen();
+            if ring.try_put(2) {
+                break;
+            }
+            sleeps = ring.flow().arm_room(seen);
+        }
+        reader.join().unwrap();
+        assert!(!sleeps || ring.bells.load(Acquire) > 0);
+    });
+}
+
+#[test]
+fn model_watchers_hear() {
+    watchers_hear(1, 3);
+    watchers_hear(2, 3);
+}
+
+#[test]
+fn model_an_event_loop_misses_nothing() {
+    an_event_loop_misses_nothing(3);
+}
+
+#[test]
+fn model_a_writer_hears_of_room() {
+    a_writer_hears_of_room(3);
+}
+
+#[test]
+fn model_fails_when_a_watcher_does_not_mark_the_lock() {
+    must_notice("watch: ask", "model_watchers_hear");
+}
+
+#[test]
+fn model_fails_when_the_mark_is_taken_away_after_the_bell() {
+    must_notice("watch: mark first", "model_watchers_hear");
 }
 
 #[test]

@@ -62,6 +62,30 @@ pub enum CreateError {
     /// /dev/shm cannot be written.
     #[error("no permission to make a named segment")]
     PermissionDenied,
+    /// It cannot be given to that user.
+    #[error("it cannot be given to user {uid}: {source}")]
+    Owner {
+        /// The user asked for.
+        uid: u32,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It cannot be given to that group.
+    #[error("it cannot be given to group {gid}: {source}")]
+    Group {
+        /// The group asked for.
+        gid: u32,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A temporary object of that name was left by processes that have all ended, and belongs
+    /// to another user: nobody can open it, and only its owner can remove it.
+    #[error("{0:?} is left over, and only its owner can remove it")]
+    LeftByAnother(String),
+    /// A temporary object of that name is being removed, by a process that does not get on
+    /// with it: stopped, most likely.
+    #[error("{0:?} is being removed by another process, which does not get on with it")]
+    BeingRemoved(String),
     /// Anything else that the system said.
     #[error("a segment could not be made: {0}")]
     Io(#[source] io::Error),

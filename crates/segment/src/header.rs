@@ -1,5 +1,8 @@
 //! The first 256 bytes of every segment (drawn in the crate's essay).
 
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
 use thiserror::Error;
 
 /// Bytes before the body.
@@ -11,6 +14,8 @@ pub const LAYOUT_VERSION: u32 = 1;
 const MAGIC: u64 = u64::from_ne_bytes(*b"multipr\x01");
 const TAG_AT: usize = 64;
 const TAG_BYTES: usize = 128;
+const FLAGS_AT: usize = TAG_AT + TAG_BYTES;
+const TEMPORARY: u64 = 1;
 
 /// What kind of object a segment holds: checked by whoever attaches.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +37,8 @@ pub struct Header {
     pub body: usize,
     /// Inode of the PID namespace that the segment belongs to.
     pub pid_namespace: u64,
+    /// Does its name go with the last process that has it open?
+    pub temporary: bool,
 }
 
 /// Why 256 bytes are not the header of a segment that this build understands.
@@ -88,6 +95,7 @@ impl Header {
         put(40, self.pid_namespace);
         put(48, hash(self.kind.tag.as_bytes()));
         put(56, tag.len() as u64);
+        put(FLAGS_AT, if self.temporary { TEMPORARY } else { 0 });
         bytes[TAG_AT..TAG_AT + tag.len()].copy_from_slice(tag.as_bytes());
         bytes
     }
@@ -127,6 +135,13 @@ impl Header {
         let align = field("the alignment", 24, HEADER_BYTES as u64)?;
         let fixed = field("the fixed part's size", 32, body as u64)?;
         let length = field("the tag's length", 56, TAG_BYTES as u64)?;
+        let flags = get(FLAGS_AT);
+        if flags & !TEMPORARY != 0 {
+            return Err(HeaderError::Field {
+                what: "the flags' word",
+                value: flags,
+            });
+        }
         if !align.is_power_of_two() {
             return Err(HeaderError::Field {
                 what: "the alignment",
@@ -140,9 +155,36 @@ impl Header {
                 kind,
                 body,
                 pid_namespace: get(40),
+                temporary: flags & TEMPORARY != 0,
             },
             get(48),
         ))
+    }
+}
+
+/// Why a file's header was not read.
+pub(crate) enum Unread {
+    Io(io::Error),
+    Header(HeaderError),
+}
+
+impl Header {
+    /// The header of a file, and the hash of the full tag.
+    pub(crate) fn of_file(file: &File) -> Result<(Self, u64), Unread> {
+        let mut bytes = [0; HEADER_BYTES];
+        match file.read_exact_at(&mut bytes, 0) {
+            Ok(()) => Self::decode(&bytes).map_err(Unread::Header),
+            // Shorter than a header, or a directory.
+            Err(e)
+                if matches!(
+                    e.kind(),
+                    io::ErrorKind::UnexpectedEof | io::ErrorKind::IsADirectory
+                ) =>
+            {
+                Err(Unread::Header(HeaderError::Magic))
+            }
+            Err(e) => Err(Unread::Io(e)),
+        }
     }
 }
 
@@ -166,6 +208,7 @@ mod tests {
             kind,
             body: 48,
             pid_namespace: 7,
+            temporary: true,
         }
     }
 

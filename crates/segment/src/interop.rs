@@ -36,7 +36,7 @@
 
 use crate::error::{CreateError, NameError, OpenError};
 use crate::header::{HEADER_BYTES, Header, Kind};
-use crate::mapping::Mapping;
+use crate::mapping::{Held, Mapping};
 use crate::name::Name;
 use crate::segment::{Segment, create_error, open_error, pid_namespace};
 use crate::shareable::Shareable;
@@ -126,12 +126,14 @@ impl Segment {
             kind,
             body,
             pid_namespace: pid_namespace(),
+            temporary: false,
         };
         let bytes = header.encode();
         let (magic, rest) = bytes.split_at(8);
         file.write_all_at(rest, 8).map_err(&error)?;
         let again = file.try_clone().map_err(&error)?;
-        let mapping = Mapping::of(again, shmem.len(), header.clone()).map_err(&error)?;
+        let mapping =
+            Mapping::of(Held::Plain(again), shmem.len(), header.clone()).map_err(&error)?;
         if *mapping.header() != header {
             // This process has the memory open as something else.
             return Err(CreateError::AlreadyExists(id.into()));
@@ -215,8 +217,9 @@ impl Foreign {
             },
             body: bytes,
             pid_namespace: 0,
+            temporary: false,
         };
-        let mapping = Mapping::of(file, bytes, header.clone()).map_err(&io)?;
+        let mapping = Mapping::of(Held::Plain(file), bytes, header.clone()).map_err(&io)?;
         if *mapping.header() != header || mapping.bytes() != bytes {
             return Err(OpenError::InUseOtherwise(id.into()));
         }

@@ -29,6 +29,7 @@
 //!   24  body alignment   u64      32  fixed-part bytes u64
 //!   40  pid namespace    u64      48  tag hash         u64
 //!   56  tag length       u64      64..192 the type tag, UTF-8
+//!  192  flags            u64      bit 0: temporary
 //! ```
 //!
 //! # States of a segment
@@ -37,6 +38,10 @@
 //! inherits) → *unlinked* (no name; lives while somebody maps it) → gone with the last
 //! mapping. Inside one process: *mapped once* per inode, whatever the number of handles;
 //! *parked* when the last handle goes while a lock in it is still held.
+//!
+//! A [temporary](Naming::temporary) name is *unlinked* by itself: by whoever lets go as the last
+//! one, or, if that one was killed, by the next who looks. What the name is in between, *stale*,
+//! nobody can open. `src/temporary.rs` has the protocol.
 //!
 //! # Invariants
 //!
@@ -54,8 +59,14 @@
 //!
 //! While making: the memory goes with its last descriptor; no name was there yet. After
 //! `linkat`: the segment is whole. While unlinking: the name is there, or it is not. A
-//! forked child that exits or drops its handles unmaps its own view: names are removed
-//! by [`unlink`] alone.
+//! forked child that exits or drops its handles unmaps its own view: names that are not
+//! temporary are removed by [`unlink`] alone.
+//!
+//! # Looking from outside
+//!
+//! [`list`], [`look`] and [`Look`] tell what there is, whose it is, who maps it, and what its
+//! bytes are, without taking part: nothing is mapped, no lock is taken, and what is temporary
+//! is not kept by it. [`remove_stale`] removes left-over temporary names, and nothing else.
 //!
 //! # Limits, said openly
 //!
@@ -76,21 +87,30 @@ mod header;
 #[cfg(feature = "shared_memory")]
 #[cfg_attr(docsrs, doc(cfg(feature = "shared_memory")))]
 pub mod interop;
+mod list;
 pub mod local;
 mod mapping;
 mod message;
 mod name;
+mod naming;
 pub mod parking;
 mod segment;
 mod shareable;
 mod shared;
+#[cfg(feature = "steps")]
+pub mod step;
+#[cfg(not(feature = "steps"))]
+mod step;
+mod temporary;
 
 pub use error::{AllocateError, CreateError, NameError, OpenError, UnlinkError};
 pub use header::{HEADER_BYTES, Header, HeaderError, Kind, LAYOUT_VERSION};
+pub use list::{Attachment, Content, Look, Named, list, look, remove_stale};
 pub use name::unlink;
+pub use naming::Naming;
 pub use segment::Segment;
 pub use shareable::{Shareable, type_tag};
-pub use shared::{OpenOrCreateError, Shared, open_or_create};
+pub use shared::{OpenOrCreateError, Shared, SharedOptions, open_or_create};
 
 pub use multiproc_derive::Shareable;
 

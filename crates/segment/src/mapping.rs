@@ -3,6 +3,7 @@
 use crate::header::Header;
 use crate::local::Local;
 use crate::parking;
+use crate::temporary::Attached;
 use memmap2::{MmapOptions, MmapRaw};
 use std::collections::HashMap;
 use std::fs::File;
@@ -20,8 +21,26 @@ enum Entry {
 
 struct Parts {
     map: MmapRaw,
-    file: File,
+    // Behind the map: a temporary object's name may go when this does.
+    held: Held,
     header: Header,
+}
+
+/// The file behind a mapping.
+pub(crate) enum Held {
+    /// One whose name, if any, is nobody's business here.
+    Plain(File),
+    /// A temporary object's.
+    Temporary(Attached),
+}
+
+impl Held {
+    pub(crate) fn file(&self) -> &File {
+        match self {
+            Self::Plain(file) => file,
+            Self::Temporary(attached) => attached.file(),
+        }
+    }
 }
 
 static MAPPINGS: Local<Option<HashMap<Inode, Entry>>> = Local::new(None);
@@ -33,33 +52,30 @@ pub(crate) struct Mapping {
 }
 
 impl Mapping {
-    /// Maps `bytes` of `file`, or gives the mapping that this process has of it already.
+    /// Maps `bytes` of a file, or gives the mapping that this process has of it already.
     /// `header` is a private copy, checked by the caller.
-    pub(crate) fn of(file: File, bytes: usize, header: Header) -> io::Result<Arc<Self>> {
-        let meta = file.metadata()?;
+    pub(crate) fn of(held: Held, bytes: usize, header: Header) -> io::Result<Arc<Self>> {
+        let meta = held.file().metadata()?;
         let inode = (meta.dev(), meta.ino());
-        MAPPINGS.with(|all| {
+        // What is not needed is dropped when the lock is free again.
+        let (mapping, _unneeded) = MAPPINGS.with(|all| {
             let all = all.get_or_insert_default();
-            let parts = match all.remove(&inode) {
-                Some(Entry::Live(weak)) => {
-                    if let Some(mapping) = weak.upgrade() {
-                        all.insert(inode, Entry::Live(weak));
-                        return Ok(mapping);
-                    }
-                    None
-                }
-                Some(Entry::Parked(parts)) => Some(parts),
-                None => None,
-            };
-            let parts = match parts {
-                Some(parts) => parts,
-                None => Parts {
-                    map: MmapOptions::new()
-                        .len(bytes)
-                        .no_reserve_swap()
-                        .map_raw(&file)?,
-                    file,
-                    header,
+            let entry = all.remove(&inode);
+            if let Some(Entry::Live(weak)) = &entry
+                && let Some(mapping) = weak.upgrade()
+            {
+                all.extend(entry.map(|entry| (inode, entry)));
+                return (Ok(mapping), Some(held));
+            }
+            let (parts, unneeded) = match entry {
+                Some(Entry::Parked(parts)) => (parts, Some(held)),
+                _ => match MmapOptions::new()
+                    .len(bytes)
+                    .no_reserve_swap()
+                    .map_raw(held.file())
+                {
+                    Ok(map) => (Parts { map, held, header }, None),
+                    Err(e) => return (Err(e), Some(held)),
                 },
             };
             let mapping = Arc::new(Self {
@@ -67,8 +83,9 @@ impl Mapping {
                 inode,
             });
             all.insert(inode, Entry::Live(Arc::downgrade(&mapping)));
-            Ok(mapping)
-        })
+            (Ok(mapping), unneeded)
+        });
+        mapping
     }
 
     pub(crate) fn start(&self) -> *mut u8 {
@@ -80,7 +97,7 @@ impl Mapping {
     }
 
     pub(crate) fn file(&self) -> &File {
-        &self.parts.file
+        self.parts.held.file()
     }
 
     pub(crate) fn header(&self) -> &Header {

@@ -1,5 +1,8 @@
 use crate::error::{NameError, UnlinkError};
+use crate::temporary;
+use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
 
 const DIRECTORY: &str = "/dev/shm";
@@ -42,11 +45,48 @@ impl Name {
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Opens what has this name, to read and write it. Follows no link, waits for nothing.
+    pub(crate) fn open(&self) -> io::Result<File> {
+        self.open_with(OpenOptions::new().read(true).write(true))
+    }
+
+    /// The same, to read it.
+    pub(crate) fn open_to_read(&self) -> io::Result<File> {
+        self.open_with(OpenOptions::new().read(true))
+    }
+
+    fn open_with(&self, options: &mut OpenOptions) -> io::Result<File> {
+        options
+            .custom_flags(libc::O_CLOEXEC | libc::O_NOFOLLOW | libc::O_NONBLOCK)
+            .open(self.path())
+    }
+
+    /// Is it this file's, at this moment?
+    pub(crate) fn is_of(&self, file: &File) -> io::Result<bool> {
+        let file = file.metadata()?;
+        match self.path().symlink_metadata() {
+            Ok(named) => Ok((named.dev(), named.ino()) == (file.dev(), file.ino())),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Every name that there is.
+    pub(crate) fn all() -> io::Result<Vec<Self>> {
+        let files = std::fs::read_dir(DIRECTORY)?;
+        let names = files.filter_map(|file| {
+            let file = file.ok()?.file_name();
+            Self::new(file.to_str()?.strip_prefix(PREFIX)?).ok()
+        });
+        Ok(names.collect())
+    }
 }
 
 /// Removes a name. Whoever has the object open keeps it; nobody can open it any more.
 ///
-/// Only this call removes a name: dropping handles, exiting and dying do not.
+/// Only this call removes the name of what was not made [temporary](crate::Naming::temporary):
+/// dropping handles, exiting and dying do not.
 ///
 /// # Errors
 ///
@@ -54,7 +94,7 @@ impl Name {
 #[doc(alias = "shm_unlink")]
 pub fn unlink(name: &str) -> Result<(), UnlinkError> {
     let name = Name::new(name)?;
-    std::fs::remove_file(name.path()).map_err(|source| match source.kind() {
+    temporary::unlink(&name).map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => UnlinkError::NotFound(name.0),
         io::ErrorKind::PermissionDenied => UnlinkError::PermissionDenied(name.0),
         _ => UnlinkError::Io {

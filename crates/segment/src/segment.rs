@@ -1,15 +1,18 @@
 use crate::error::{AllocateError, CreateError, OpenError};
-use crate::header::{HEADER_BYTES, Header, Kind};
-use crate::mapping::Mapping;
+use crate::header::{HEADER_BYTES, Header, Kind, Unread};
+use crate::mapping::{Held, Mapping};
 use crate::name::Name;
+use crate::naming::Naming;
+use crate::step;
+use crate::temporary::{self, Attached, InTheWay};
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, FcntlArg, SealFlag, fallocate, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use std::fmt;
-use std::fs::{File, OpenOptions, Permissions};
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::sync::Arc;
 
 /// Untyped shared memory: a checked header and a body. [`crate::Shared`] puts a type over
@@ -150,33 +153,32 @@ impl Segment {
             MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING,
         )
         .map_err(|e| error(e.into()))?;
-        let segment = Self::fill(File::from(fd), kind, &sizes, init).map_err(&error)?;
+        let segment = Self::fill(File::from(fd), kind, &sizes, None, init).map_err(&error)?;
         let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
         fcntl(segment.mapping.file(), FcntlArg::F_ADD_SEALS(seals)).map_err(|e| error(e.into()))?;
         Ok(segment)
     }
 
-    /// Makes a segment and publishes it under `name` with the permission bits `mode`
-    /// (exactly these, whatever the umask), in one step: see the crate's Invariant 1.
+    /// Makes a segment and publishes it under `name`, in one step: see the crate's
+    /// Invariant 1. `naming` is a [`Naming`], or permission bits alone.
     ///
     /// # Errors
     ///
     /// [`CreateError`], among them `AlreadyExists`; nothing is left behind.
     pub fn create(
         name: &str,
-        mode: u32,
+        naming: impl Into<Naming>,
         kind: Kind,
         body: usize,
         resident: usize,
         init: impl FnOnce(&Segment),
     ) -> Result<Self, CreateError> {
         let name = Name::new(name)?;
-        let path = name.path();
+        let naming = naming.into();
         let sizes = Sizes::check(&kind, body, resident)?;
-        if path.symlink_metadata().is_ok() {
-            // The common refusal, before any memory is spent. `linkat` decides.
-            return Err(CreateError::AlreadyExists(name.as_str().into()));
-        }
+        // The common refusal, before any memory is spent. `linkat` decides.
+        Self::make_way(&name)?;
+        step::at("create: nothing in the way");
         let error = create_error(body);
         let file = OpenOptions::new()
             .read(true)
@@ -185,82 +187,152 @@ impl Segment {
             .custom_flags(libc::O_TMPFILE | libc::O_CLOEXEC)
             .open(Name::directory())
             .map_err(&error)?;
-        let segment = Self::fill(file, kind, &sizes, init).map_err(&error)?;
+        step::at("create: file made");
+        let temporary = naming.is_temporary().then_some(&name);
+        let segment = Self::fill(file, kind, &sizes, temporary, init).map_err(&error)?;
+        step::at("create: initialised");
         let file = segment.mapping.file();
-        file.set_permissions(Permissions::from_mode(mode & 0o777))
-            .map_err(&error)?;
-        nix::unistd::linkat(
-            nix::fcntl::AT_FDCWD,
-            format!("/proc/self/fd/{}", file.as_raw_fd()).as_str(),
-            nix::fcntl::AT_FDCWD,
-            &path,
-            nix::fcntl::AtFlags::AT_SYMLINK_FOLLOW,
-        )
-        .map_err(|e| match e {
-            Errno::EEXIST => CreateError::AlreadyExists(name.as_str().into()),
-            e => error(e.into()),
-        })?;
+        naming.apply(file)?;
+        step::at("create: mode set");
+        loop {
+            let linked = nix::unistd::linkat(
+                nix::fcntl::AT_FDCWD,
+                format!("/proc/self/fd/{}", file.as_raw_fd()).as_str(),
+                nix::fcntl::AT_FDCWD,
+                &name.path(),
+                nix::fcntl::AtFlags::AT_SYMLINK_FOLLOW,
+            );
+            match linked {
+                Ok(()) => break,
+                // Somebody was faster; or was, and is gone again.
+                Err(Errno::EEXIST) => Self::make_way(&name)?,
+                Err(e) => return Err(error(e.into())),
+            }
+        }
+        step::at("create: published");
         Ok(segment)
     }
 
+    /// Nothing of that name, once a stale one is removed; or an error that says what stays.
+    fn make_way(name: &Name) -> Result<(), CreateError> {
+        let called = || name.as_str().to_owned();
+        match temporary::make_way(name).map_err(create_error(0))? {
+            InTheWay::Nothing => Ok(()),
+            InTheWay::Something => Err(CreateError::AlreadyExists(called())),
+            InTheWay::Anothers => Err(CreateError::LeftByAnother(called())),
+            InTheWay::Going => Err(CreateError::BeingRemoved(called())),
+        }
+    }
+
     /// Size, memory, header, mapping, body: in this order, so that what can fail fails
-    /// before anything is published.
+    /// before anything is published. `temporary` is the name to be, if it is to go by itself.
     fn fill(
         file: File,
         kind: Kind,
         sizes: &Sizes,
+        temporary: Option<&Name>,
         init: impl FnOnce(&Segment),
     ) -> io::Result<Self> {
         check_file_size(sizes.total)?;
         file.set_len(sizes.total as u64)?;
+        step::at("create: sized");
         allocate_file(&file, 0, HEADER_BYTES + sizes.resident)?;
+        step::at("create: allocated");
         let header = Header {
             kind,
             body: sizes.body,
             pid_namespace: pid_namespace(),
+            temporary: temporary.is_some(),
         };
         file.write_all_at(&header.encode(), 0)?;
-        let segment = Self {
-            mapping: Mapping::of(file, sizes.total, header)?,
+        step::at("create: header written");
+        let held = match temporary {
+            Some(name) => Held::Temporary(Attached::maker(file, name)?),
+            None => Held::Plain(file),
         };
+        let segment = Self {
+            mapping: Mapping::of(held, sizes.total, header)?,
+        };
+        step::at("create: mapped");
         init(&segment);
         Ok(segment)
     }
 
-    /// Opens the segment of that name, if it holds the `kind` expected.
+    /// Opens the segment of that name, if it holds the `kind` expected. A temporary one that
+    /// nobody has open is removed, and not found.
     ///
     /// # Errors
     ///
     /// [`OpenError`] says what was expected and what was found.
     pub fn open(name: &str, kind: &Kind) -> Result<Self, OpenError> {
         let name = Name::new(name)?;
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .custom_flags(libc::O_CLOEXEC | libc::O_NOFOLLOW | libc::O_NONBLOCK)
-            .open(name.path())
-            .map_err(open_error(name.as_str()))?;
-        Self::attach(file, name.as_str(), kind)
+        let mut stale = None;
+        loop {
+            let file = name.open().map_err(open_error(name.as_str()))?;
+            step::at("open: opened");
+            let meta = file.metadata().map_err(open_error(name.as_str()))?;
+            let inode = (meta.dev(), meta.ino());
+            let read = Self::read_header(&file, name.as_str())?;
+            let held = if read.0.temporary {
+                match Attached::by_name(file, &name).map_err(open_error(name.as_str()))? {
+                    Some(attached) => Held::Temporary(attached),
+                    // Removed; or stale, and somebody else's to remove.
+                    None if stale == Some(inode) => {
+                        return Err(OpenError::NotFound(name.as_str().into()));
+                    }
+                    None => {
+                        stale = Some(inode);
+                        continue;
+                    }
+                }
+            } else {
+                Held::Plain(file)
+            };
+            return Self::over(held, read, name.as_str(), kind);
+        }
     }
 
     /// Attaches to the segment behind a descriptor. `name` is for messages only.
     ///
     /// # Errors
     ///
-    /// [`OpenError`] says what was expected and what was found.
+    /// [`OpenError`] says what was expected and what was found. `NotFound`: a temporary one
+    /// that nobody has open.
     pub fn attach(file: File, name: &str, kind: &Kind) -> Result<Self, OpenError> {
-        let io = open_error(name);
-        let meta = file.metadata().map_err(&io)?;
+        let read = Self::read_header(&file, name)?;
+        let held = if read.0.temporary {
+            let attached = Attached::by_descriptor(file).map_err(open_error(name))?;
+            Held::Temporary(attached.ok_or_else(|| OpenError::NotFound(name.into()))?)
+        } else {
+            Held::Plain(file)
+        };
+        Self::over(held, read, name, kind)
+    }
+
+    /// A private copy of the header, and the hash of the full tag.
+    fn read_header(file: &File, name: &str) -> Result<(Header, u64), OpenError> {
         let not_a_segment = |why| OpenError::NotASegment {
             name: name.into(),
             why,
         };
-        if !meta.is_file() || meta.size() < HEADER_BYTES as u64 {
+        if !file.metadata().map_err(open_error(name))?.is_file() {
             return Err(not_a_segment(crate::HeaderError::Magic));
         }
-        let mut bytes = [0; HEADER_BYTES];
-        file.read_exact_at(&mut bytes, 0).map_err(&io)?;
-        let (header, tag_hash) = Header::decode(&bytes).map_err(not_a_segment)?;
+        Header::of_file(file).map_err(|unread| match unread {
+            Unread::Io(e) => open_error(name)(e),
+            Unread::Header(why) => not_a_segment(why),
+        })
+    }
+
+    /// The segment in a file, if it is what it says and what is expected.
+    fn over(
+        held: Held,
+        (header, tag_hash): (Header, u64),
+        name: &str,
+        kind: &Kind,
+    ) -> Result<Self, OpenError> {
+        let io = open_error(name);
+        let meta = held.file().metadata().map_err(&io)?;
         let expected = (HEADER_BYTES + header.body) as u64;
         if meta.size() != expected {
             return Err(OpenError::Size {
@@ -292,7 +364,7 @@ impl Segment {
         }
         let bytes = HEADER_BYTES + header.body;
         let mapping =
-            Mapping::of(file, bytes, header.clone()).map_err(|e| match e.raw_os_error() {
+            Mapping::of(held, bytes, header.clone()).map_err(|e| match e.raw_os_error() {
                 Some(libc::ENOMEM) => OpenError::NoMemory { bytes },
                 _ => io(e),
             })?;
@@ -301,7 +373,13 @@ impl Segment {
         if *mapping.header() != header || mapping.bytes() != bytes {
             return Err(OpenError::InUseOtherwise(name.into()));
         }
+        step::at("open: mapped");
         Ok(Self { mapping })
+    }
+
+    /// Does its name go with the last process that has it open?
+    pub fn is_temporary(&self) -> bool {
+        self.mapping.header().temporary
     }
 
     /// The body's first byte. Valid while a handle lives. Other processes may write to

@@ -1,5 +1,6 @@
 use crate::error::{CreateError, OpenError};
 use crate::header::Kind;
+use crate::naming::Naming;
 use crate::segment::Segment;
 use crate::shareable::{Shareable, type_tag};
 use std::fmt;
@@ -13,7 +14,8 @@ use std::ops::Deref;
 /// has nothing to drop, and its memory goes with the last process that maps it.
 ///
 /// Dropping a handle, in whatever process, harms nobody: a name goes by
-/// [`Shared::unlink`] alone.
+/// [`Shared::unlink`], or with the last process that has the object open where it was made
+/// [temporary](SharedOptions::temporary).
 #[doc(alias = "SharedMemory")]
 #[doc(alias = "Value")]
 pub struct Shared<T> {
@@ -70,7 +72,7 @@ impl<T: Shareable> Shared<T> {
     ///
     /// [`CreateError`], among them `AlreadyExists`; nothing is left behind.
     pub fn create(name: &str, value: T) -> Result<Self, CreateError> {
-        Self::create_with_mode(name, 0o600, value)
+        Self::options().create(name, value)
     }
 
     /// [`Shared::create`] with permission bits, exactly these whatever the umask.
@@ -79,12 +81,24 @@ impl<T: Shareable> Shared<T> {
     ///
     /// [`CreateError`], among them `AlreadyExists`; nothing is left behind.
     pub fn create_with_mode(name: &str, mode: u32, value: T) -> Result<Self, CreateError> {
-        let size = size_of::<T>();
-        let segment = Segment::create(name, mode, Self::kind(), size, size, Self::init(value))?;
-        Ok(Self {
-            segment,
+        Self::options().mode(mode).create(name, value)
+    }
+
+    /// How an object is to be made by name: mode, owner, group, temporary.
+    ///
+    /// ```
+    /// use multiproc_segment::Shared;
+    /// use std::sync::atomic::AtomicU64;
+    /// # let name = format!("shared-doc-{}", std::process::id());
+    /// let hits = Shared::<AtomicU64>::options().mode(0o660).temporary(true);
+    /// let made = hits.open_or_create(&name, || AtomicU64::new(0))?;
+    /// # Ok::<(), multiproc_segment::OpenOrCreateError>(())
+    /// ```
+    pub fn options() -> SharedOptions<T> {
+        SharedOptions {
+            naming: Naming::new(),
             value: PhantomData,
-        })
+        }
     }
 
     /// Opens the object of that name.
@@ -107,11 +121,8 @@ impl<T: Shareable> Shared<T> {
     ///
     /// As [`Shared::create`] and [`Shared::open`], in the form of the latter where both
     /// could tell.
-    pub fn open_or_create(
-        name: &str,
-        mut make: impl FnMut() -> T,
-    ) -> Result<Self, OpenOrCreateError> {
-        open_or_create(|| Self::open(name), || Self::create(name, make()))
+    pub fn open_or_create(name: &str, make: impl FnMut() -> T) -> Result<Self, OpenOrCreateError> {
+        Self::options().open_or_create(name, make)
     }
 
     /// Removes the name; see [`crate::unlink`].
@@ -135,6 +146,83 @@ impl<T> Shared<T> {
     /// The memory below.
     pub fn segment(&self) -> &Segment {
         &self.segment
+    }
+}
+
+/// How a [`Shared<T>`] is to be made by name; see [`Shared::options`].
+#[must_use = "options do nothing until create or open_or_create"]
+pub struct SharedOptions<T> {
+    naming: Naming,
+    value: PhantomData<fn() -> T>,
+}
+
+impl<T: Shareable> SharedOptions<T> {
+    /// Permission bits: exactly these, whatever the umask. 0600 by default.
+    pub fn mode(mut self, mode: u32) -> Self {
+        self.naming = self.naming.mode(mode);
+        self
+    }
+
+    /// See [`Naming::owner`].
+    pub fn owner(mut self, uid: u32) -> Self {
+        self.naming = self.naming.owner(uid);
+        self
+    }
+
+    /// See [`Naming::group`].
+    pub fn group(mut self, gid: u32) -> Self {
+        self.naming = self.naming.group(gid);
+        self
+    }
+
+    /// The name goes with the last process that has the object open: see
+    /// [`Naming::temporary`].
+    pub fn temporary(mut self, temporary: bool) -> Self {
+        self.naming = self.naming.temporary(temporary);
+        self
+    }
+
+    /// Makes an object with a name.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError`], among them `AlreadyExists`; nothing is left behind.
+    pub fn create(&self, name: &str, value: T) -> Result<Shared<T>, CreateError> {
+        let (kind, size) = (Shared::<T>::kind(), size_of::<T>());
+        let init = Shared::<T>::init(value);
+        Ok(Shared {
+            segment: Segment::create(name, &self.naming, kind, size, size, init)?,
+            value: PhantomData,
+        })
+    }
+
+    /// Opens the object of that name, whatever its mode and owner, or makes it from `make()`.
+    /// When several processes race, one makes it and all get the same.
+    ///
+    /// # Errors
+    ///
+    /// As [`Shared::open`] and [`SharedOptions::create`].
+    pub fn open_or_create(
+        &self,
+        name: &str,
+        mut make: impl FnMut() -> T,
+    ) -> Result<Shared<T>, OpenOrCreateError> {
+        open_or_create(|| Shared::open(name), || self.create(name, make()))
+    }
+}
+
+impl<T> Clone for SharedOptions<T> {
+    fn clone(&self) -> Self {
+        Self {
+            naming: self.naming.clone(),
+            value: PhantomData,
+        }
+    }
+}
+
+impl<T> fmt::Debug for SharedOptions<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SharedOptions").field(&self.naming).finish()
     }
 }
 

@@ -21,6 +21,9 @@ test::main! {
     the_mode_is_as_asked_whatever_the_umask,
     names_are_0600_unless_asked_otherwise,
     another_user_is_refused,
+    a_member_of_the_group_opens_what_is_0660,
+    owner_and_group_are_as_asked,
+    what_may_not_be_given_away_is_not_made,
     of_all_who_race_to_create_one_makes_it,
     all_who_race_to_open_or_create_get_the_same_object,
     a_name_is_whole_as_soon_as_it_can_be_opened,
@@ -203,6 +206,113 @@ fn another_user_is_refused() -> Outcome {
     })?;
     child.join()?.ok()?;
     assert_eq!(made.load(Relaxed), 1);
+    Ok(())
+}
+
+fn is_root() -> bool {
+    // SAFETY: no arguments.
+    let root = unsafe { libc::geteuid() } == 0;
+    if !root {
+        println!("skipped: only root can become somebody else");
+    }
+    root
+}
+
+/// Another user from here on, in this group and no other. In a child only.
+fn become_user(uid: u32, gid: u32) {
+    // SAFETY: numbers.
+    unsafe {
+        assert_eq!(libc::setgroups(0, std::ptr::null()), 0);
+        assert_eq!(libc::setgid(gid), 0);
+        assert_eq!(libc::setuid(uid), 0);
+    }
+}
+
+const GROUP: u32 = 54321;
+const USER: u32 = 65534;
+
+fn a_member_of_the_group_opens_what_is_0660() -> Outcome {
+    if !is_root() {
+        return Ok(());
+    }
+    let name = Name::new("group");
+    let options = Shared::<AtomicU32>::options().mode(0o660).group(GROUP);
+    let made = options.create(&name, AtomicU32::new(0))?;
+    let member = Process::start(|| {
+        become_user(USER, GROUP);
+        Shared::<AtomicU32>::open(&name).unwrap().store(1, Relaxed);
+        let error = unlink(&name).unwrap_err();
+        assert!(matches!(error, UnlinkError::PermissionDenied(_)), "{error}");
+    })?;
+    member.join()?.ok()?;
+    let stranger = Process::start(|| {
+        become_user(USER, GROUP + 1);
+        let error = Shared::<AtomicU32>::open(&name).unwrap_err();
+        assert!(matches!(error, OpenError::PermissionDenied(_)), "{error}");
+    })?;
+    stranger.join()?.ok()?;
+    assert_eq!(made.load(Relaxed), 1);
+    Ok(())
+}
+
+fn owner_and_group_are_as_asked() -> Outcome {
+    use std::os::unix::fs::MetadataExt;
+    if !is_root() {
+        return Ok(());
+    }
+    let name = Name::new("given");
+    let options = Shared::<AtomicU32>::options().owner(USER).group(GROUP);
+    let _made = options.mode(0o640).create(&name, AtomicU32::new(0))?;
+    let meta = std::fs::metadata(name.path())?;
+    assert_eq!((meta.uid(), meta.gid()), (USER, GROUP));
+    assert_eq!(mode_of(&name), 0o640);
+    let owner = Process::start(|| {
+        become_user(USER, GROUP + 1);
+        Shared::<AtomicU32>::open(&name).unwrap();
+        unlink(&name).unwrap();
+    })?;
+    owner.join()?.ok()?;
+    assert!(!name.is_there());
+    Ok(())
+}
+
+fn what_may_not_be_given_away_is_not_made() -> Outcome {
+    let refused = |name: &Name| {
+        let owner = Shared::<AtomicU32>::options().owner(u32::MAX);
+        let error = owner.create(name, AtomicU32::new(0)).unwrap_err();
+        assert!(matches!(error, CreateError::Owner { uid: u32::MAX, .. }));
+        let group = Shared::<AtomicU32>::options().group(u32::MAX);
+        let error = group.create(name, AtomicU32::new(0)).unwrap_err();
+        assert!(matches!(error, CreateError::Group { gid: u32::MAX, .. }));
+        assert!(!name.is_there());
+    };
+    let name = Name::new("given");
+    refused(&name);
+    if !is_root() {
+        return Ok(());
+    }
+    let child = Process::start(|| {
+        become_user(USER, GROUP);
+        let owner = Shared::<AtomicU32>::options().owner(0);
+        let error = owner.create(&name, AtomicU32::new(0)).unwrap_err();
+        let sentence = error.to_string();
+        assert!(
+            sentence.starts_with("it cannot be given to user 0: "),
+            "{sentence}"
+        );
+        let group = Shared::<AtomicU32>::options().group(0).temporary(true);
+        let error = group.create(&name, AtomicU32::new(0)).unwrap_err();
+        let sentence = error.to_string();
+        assert!(
+            sentence.starts_with("it cannot be given to group 0: "),
+            "{sentence}"
+        );
+        assert!(!name.is_there());
+        // A group of one's own is no favour.
+        let group = Shared::<AtomicU32>::options().group(GROUP).temporary(true);
+        drop(group.create(&name, AtomicU32::new(0)).unwrap());
+    })?;
+    child.join()?.ok()?;
     Ok(())
 }
 

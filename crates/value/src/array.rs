@@ -11,7 +11,7 @@ use std::fmt;
 use std::time::Duration;
 use zerocopy::{FromZeros, IntoBytes};
 
-const WHAT: &str = "Array";
+pub(crate) const WHAT: &str = "Array";
 
 /// An array of plain data in shared memory, of a length fixed when it is made, with its lock.
 ///
@@ -31,7 +31,7 @@ const WHAT: &str = "Array";
 /// ```
 #[doc(alias = "multiprocessing.Array")]
 #[doc(alias = "sharedctypes")]
-pub struct Array<T>(Cells<T>);
+pub struct Array<T>(pub(crate) Cells<T>);
 
 impl<T> Array<T> {
     /// Options: permission bits, and a given lock.

@@ -13,7 +13,7 @@ use crate::guard::Guard;
 use crate::place;
 use multiproc_core::step;
 use multiproc_lock::{AcquireTimeoutError, Mutex, MutexGuard, TryAcquireError};
-use multiproc_segment::{Kind, Segment, Shared, type_tag};
+use multiproc_segment::{Kind, Naming, Segment, Shared, type_tag};
 use std::fmt;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, AsRawFd};
@@ -126,26 +126,17 @@ pub(crate) fn item<T: Plain>(bytes: &[u8]) -> Option<T> {
 pub(crate) type GivenLock = Shared<Mutex<()>>;
 
 /// Where and under which lock something is to be made or opened.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Settings {
-    pub(crate) mode: u32,
+    pub(crate) naming: Naming,
     pub(crate) lock: Option<GivenLock>,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            mode: 0o600,
-            lock: None,
-        }
-    }
 }
 
 /// `len` items of `T`, and the lock over them.
 pub(crate) struct Cells<T> {
-    segment: Segment,
+    pub(crate) segment: Segment,
     /// A lock that was given; else there is one at the start of `segment`.
-    lock: Option<GivenLock>,
+    pub(crate) lock: Option<GivenLock>,
     pub(crate) len: usize,
     items: PhantomData<fn(T) -> T>,
 }
@@ -190,7 +181,11 @@ impl<T: Plain> Cells<T> {
     };
 
     /// `fixed_items`: 1 for a value, whose size the type fixes; 0 for an array.
-    fn kind(what: &str, settings: &Settings, fixed_items: usize) -> std::io::Result<Kind> {
+    pub(crate) fn kind(
+        what: &str,
+        settings: &Settings,
+        fixed_items: usize,
+    ) -> std::io::Result<Kind> {
         let lock = match &settings.lock {
             None => "its own lock".into(),
             Some(lock) => format!("the lock in file {}", file_of(lock)?),
@@ -234,7 +229,7 @@ impl<T: Plain> Cells<T> {
         };
         let segment = match name {
             None => Segment::anonymous(kind, body, body, init)?,
-            Some(name) => Segment::create(name, settings.mode, kind, body, body, init)?,
+            Some(name) => Segment::create(name, &settings.naming, kind, body, body, init)?,
         };
         Ok(Self::over(segment, settings, len))
     }
@@ -251,7 +246,16 @@ impl<T: Plain> Cells<T> {
             name: name.into(),
             source,
         })?;
-        let segment = Segment::open(name, &kind)?;
+        Self::checked(Segment::open(name, &kind)?, name, settings, fixed_items)
+    }
+
+    /// The items in a segment of the right kind. `name` is for messages only.
+    pub(crate) fn checked(
+        segment: Segment,
+        name: &str,
+        settings: &Settings,
+        fixed_items: usize,
+    ) -> Result<Self, OpenError> {
         // Our own copy of the size, checked against the file.
         let bytes = segment.body_bytes().saturating_sub(Self::DATA_AT);
         let len = bytes / size_of::<T>();

@@ -57,6 +57,12 @@
 //! Who holds the lock goes through `under` (or [`both`]); their `get`, `set` and `lock` would
 //! wait for it for ever. A guard of another lock is refused.
 //!
+//! # As messages
+//!
+//! Each of these goes through a queue or a connection, and the receiver has the same object:
+//! forked before it was made, or not at all. With a value or an array goes the lock that was
+//! given to it. What has a name keeps it.
+//!
 //! # States
 //!
 //! The data under a lock is *in order* → *in work* (somebody holds the lock) → in order, when
@@ -85,7 +91,7 @@
 //! * in [`ShareableList::set`]: the item is the old or the new one; nobody needs to be told.
 //! * while it waits: nobody notices.
 //!
-//! Names are removed by `unlink` alone, as everywhere.
+//! Names are removed by `unlink` alone, as everywhere, unless they were made `temporary`.
 //!
 //! # Trust
 //!
@@ -105,6 +111,7 @@ mod options;
 mod place;
 mod raw;
 mod text;
+mod travel;
 mod value;
 mod words;
 
@@ -117,6 +124,7 @@ pub use error::{
 pub use guard::Guard;
 pub use list::{GetItemError, IndexOfError, Item, SetItemError, ShareableList};
 pub use memory::SharedMemory;
+pub use multiproc_segment::Naming;
 pub use options::Options;
 pub use raw::{RawArray, RawValue};
 pub use text::{FixedString, TextError};

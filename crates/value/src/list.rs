@@ -19,13 +19,13 @@
 //! If a process dies here: before the store of the state, the old item is there; after it, the
 //! new one. The lock is free again.
 
-use crate::error::{CreateError, OpenError, UnlinkError};
+use crate::error::{CreateError, OpenError, OpenOrCreateError, UnlinkError};
 use crate::place;
 use crate::words::{self, WORD};
 use multiproc_core::deadline::Deadline;
 use multiproc_core::robust::{RobustGuard, RobustLock};
 use multiproc_core::step;
-use multiproc_segment::{Kind, Segment, Shareable};
+use multiproc_segment::{Kind, Naming, Segment, Shareable};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::*};
@@ -270,7 +270,7 @@ pub struct ShareableList {
 }
 
 impl ShareableList {
-    fn kind() -> Kind {
+    pub(crate) fn kind() -> Kind {
         Kind {
             tag: "a shareable list".into(),
             fixed: size_of::<Head>(),
@@ -279,7 +279,7 @@ impl ShareableList {
     }
 
     fn make(
-        name: Option<(&str, u32)>,
+        name: Option<(&str, Naming)>,
         items: impl IntoIterator<Item = Item>,
     ) -> Result<Self, CreateError> {
         let items: Vec<Item> = items.into_iter().collect();
@@ -303,7 +303,9 @@ impl ShareableList {
         };
         let segment = match name {
             None => Segment::anonymous(Self::kind(), bytes, bytes, init)?,
-            Some((name, mode)) => Segment::create(name, mode, Self::kind(), bytes, bytes, init)?,
+            Some((name, naming)) => {
+                Segment::create(name, naming, Self::kind(), bytes, bytes, init)?
+            }
         };
         Ok(Self { segment, slots })
     }
@@ -323,7 +325,7 @@ impl ShareableList {
     ///
     /// [`CreateError`], among them `AlreadyExists`; nothing is left behind.
     pub fn create(name: &str, items: impl IntoIterator<Item = Item>) -> Result<Self, CreateError> {
-        Self::create_with_mode(name, 0o600, items)
+        Self::create_with(name, Naming::new(), items)
     }
 
     /// [`ShareableList::create`] with permission bits, exactly these whatever the umask.
@@ -336,7 +338,50 @@ impl ShareableList {
         mode: u32,
         items: impl IntoIterator<Item = Item>,
     ) -> Result<Self, CreateError> {
-        Self::make(Some((name, mode)), items)
+        Self::create_with(name, mode, items)
+    }
+
+    /// [`ShareableList::create`] with a [`Naming`]: mode, owner, group, temporary.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError`], among them `AlreadyExists`; nothing is left behind.
+    pub fn create_with(
+        name: &str,
+        naming: impl Into<Naming>,
+        items: impl IntoIterator<Item = Item>,
+    ) -> Result<Self, CreateError> {
+        Self::make(Some((name, naming.into())), items)
+    }
+
+    /// Opens the list of that name, whatever is in it, or makes it of what `make` gives. When
+    /// several processes race, one makes it and all get the same.
+    ///
+    /// # Errors
+    ///
+    /// As [`ShareableList::open`] and [`ShareableList::create`].
+    pub fn open_or_create<I: IntoIterator<Item = Item>>(
+        name: &str,
+        make: impl FnMut() -> I,
+    ) -> Result<Self, OpenOrCreateError> {
+        Self::open_or_create_with(name, Naming::new(), make)
+    }
+
+    /// [`ShareableList::open_or_create`] with a [`Naming`], for the case that it is made.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn open_or_create_with<I: IntoIterator<Item = Item>>(
+        name: &str,
+        naming: impl Into<Naming>,
+        mut make: impl FnMut() -> I,
+    ) -> Result<Self, OpenOrCreateError> {
+        let naming = naming.into();
+        multiproc_segment::open_or_create(
+            || Self::open(name),
+            || Self::create_with(name, &naming, make()),
+        )
     }
 
     /// Opens the list of that name.
@@ -345,7 +390,11 @@ impl ShareableList {
     ///
     /// [`OpenError`] says what was expected and what was found.
     pub fn open(name: &str) -> Result<Self, OpenError> {
-        let segment = Segment::open(name, &Self::kind())?;
+        Self::checked(Segment::open(name, &Self::kind())?, name)
+    }
+
+    /// The list in a segment of the right kind. `name` is for messages only.
+    pub(crate) fn checked(segment: Segment, name: &str) -> Result<Self, OpenError> {
         let words = place::words(&segment);
         let damaged = |expected: usize| OpenError::Size {
             name: name.into(),
@@ -391,6 +440,10 @@ impl ShareableList {
     /// The most bytes that an item at `index` can have.
     pub fn capacity_at(&self, index: usize) -> Option<usize> {
         self.slots.get(index).map(|slot| slot.capacity)
+    }
+
+    pub(crate) fn segment(&self) -> &Segment {
+        &self.segment
     }
 
     #[allow(unsafe_code)]

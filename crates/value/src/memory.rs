@@ -1,8 +1,8 @@
-use crate::error::{CreateError, OpenError, OutOfRange, UnlinkError};
+use crate::error::{CreateError, OpenError, OpenOrCreateError, OutOfRange, UnlinkError};
 use crate::place;
 use crate::words;
 use multiproc_core::identity::Identity;
-use multiproc_segment::{Kind, Segment};
+use multiproc_segment::{Kind, Naming, Segment};
 use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
@@ -14,8 +14,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 /// can. Nothing orders these copies between processes: bring a lock, an event or a queue where
 /// a reader must see a whole message.
 ///
-/// A name lives until [`SharedMemory::unlink`]. Dropping handles, exiting and dying remove
-/// nothing: a reader cannot take the memory away from the others. What has no name goes with
+/// A name lives until [`SharedMemory::unlink`], unless it was made
+/// [temporary](Naming::temporary). Dropping handles, exiting and dying remove nothing: a reader
+/// cannot take the memory away from the others. What has no name goes with
 /// the last process that maps it. `Clone` is another handle on the same memory.
 ///
 /// ```
@@ -45,7 +46,7 @@ enum Memory {
 
 const ALIGN: usize = 16;
 
-fn kind() -> Kind {
+pub(crate) fn kind() -> Kind {
     Kind {
         tag: "shared memory".into(),
         fixed: 0,
@@ -65,7 +66,7 @@ fn generated_name() -> String {
 }
 
 impl SharedMemory {
-    fn over(segment: Segment, name: Option<&str>) -> Self {
+    pub(crate) fn over(segment: Segment, name: Option<&str>) -> Self {
         Self {
             memory: Memory::Ours(segment),
             name: name.map(Arc::from),
@@ -110,7 +111,7 @@ impl SharedMemory {
     ///
     /// [`CreateError`], among them `AlreadyExists`; nothing is left behind.
     pub fn create(name: &str, size: usize) -> Result<Self, CreateError> {
-        Self::create_with_mode(name, 0o600, size)
+        Self::create_with(name, Naming::new(), size)
     }
 
     /// [`SharedMemory::create`] with permission bits, exactly these whatever the umask.
@@ -119,8 +120,48 @@ impl SharedMemory {
     ///
     /// [`CreateError`], among them `AlreadyExists`; nothing is left behind.
     pub fn create_with_mode(name: &str, mode: u32, size: usize) -> Result<Self, CreateError> {
-        let segment = Segment::create(name, mode, kind(), size, size, |_| ())?;
+        Self::create_with(name, mode, size)
+    }
+
+    /// [`SharedMemory::create`] with a [`Naming`]: mode, owner, group, temporary.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError`], among them `AlreadyExists`; nothing is left behind.
+    pub fn create_with(
+        name: &str,
+        naming: impl Into<Naming>,
+        size: usize,
+    ) -> Result<Self, CreateError> {
+        let segment = Segment::create(name, naming, kind(), size, size, |_| ())?;
         Ok(Self::over(segment, Some(name)))
+    }
+
+    /// Opens the memory of that name, whatever its size, or makes it of `size` zeroes. When
+    /// several processes race, one makes it and all get the same.
+    ///
+    /// # Errors
+    ///
+    /// As [`SharedMemory::open`] and [`SharedMemory::create`].
+    pub fn open_or_create(name: &str, size: usize) -> Result<Self, OpenOrCreateError> {
+        Self::open_or_create_with(name, Naming::new(), size)
+    }
+
+    /// [`SharedMemory::open_or_create`] with a [`Naming`], for the case that it is made.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn open_or_create_with(
+        name: &str,
+        naming: impl Into<Naming>,
+        size: usize,
+    ) -> Result<Self, OpenOrCreateError> {
+        let naming = naming.into();
+        multiproc_segment::open_or_create(
+            || Self::open(name),
+            || Self::create_with(name, &naming, size),
+        )
     }
 
     /// Opens the memory of that name. It is as large as its maker made it.
@@ -167,6 +208,15 @@ impl SharedMemory {
             Memory::Ours(segment) => segment.body(),
             #[cfg(feature = "shared_memory")]
             Memory::Theirs(foreign) => foreign.as_ptr(),
+        }
+    }
+
+    /// The segment, if it is one of ours.
+    pub(crate) fn segment(&self) -> Option<&Segment> {
+        match &self.memory {
+            Memory::Ours(segment) => Some(segment),
+            #[cfg(feature = "shared_memory")]
+            Memory::Theirs(_) => None,
         }
     }
 

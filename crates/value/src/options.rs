@@ -27,7 +27,31 @@ impl<K> Options<K> {
     /// Permission bits of what is made by name: exactly these, whatever the umask. 0600 by
     /// default.
     pub fn mode(mut self, mode: u32) -> Self {
-        self.settings.mode = mode;
+        self.settings.naming = self.settings.naming.mode(mode);
+        self
+    }
+
+    /// The user, by number, that a named object belongs to. Takes the privilege to give files
+    /// away.
+    pub fn owner(mut self, uid: u32) -> Self {
+        self.settings.naming = self.settings.naming.owner(uid);
+        self
+    }
+
+    /// The group, by number, that a named object belongs to: one of this process's own, or any
+    /// with that privilege.
+    pub fn group(mut self, gid: u32) -> Self {
+        self.settings.naming = self.settings.naming.group(gid);
+        self
+    }
+
+    /// The name goes with the last process that has the object open, and if that one was
+    /// killed, at the next look: see [`Naming::temporary`]. Without it, it lives until
+    /// `unlink`.
+    ///
+    /// [`Naming::temporary`]: multiproc_segment::Naming::temporary
+    pub fn temporary(mut self, temporary: bool) -> Self {
+        self.settings.naming = self.settings.naming.temporary(temporary);
         self
     }
 
@@ -158,7 +182,7 @@ impl<K> Clone for Options<K> {
 impl<K> fmt::Debug for Options<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Options")
-            .field("mode", &format_args!("{:o}", self.settings.mode))
+            .field("naming", &self.settings.naming)
             .field("lock", &self.settings.lock)
             .finish()
     }

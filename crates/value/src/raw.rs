@@ -1,9 +1,9 @@
 //! Plain data without a lock.
 
-use crate::error::{CreateError, NoSuchItem, OpenError, UnlinkError};
+use crate::error::{CreateError, NoSuchItem, OpenError, OpenOrCreateError, UnlinkError};
 use crate::place;
 use crate::words::{self, WORD};
-use multiproc_segment::{Kind, Segment, type_tag};
+use multiproc_segment::{Kind, Naming, Segment, type_tag};
 use std::fmt;
 use std::marker::PhantomData;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -21,13 +21,13 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 #[doc(alias = "multiprocessing.RawArray")]
 #[doc(alias = "sharedctypes.RawArray")]
 pub struct RawArray<T> {
-    segment: Segment,
+    pub(crate) segment: Segment,
     len: usize,
     items: PhantomData<fn(T) -> T>,
 }
 
 impl<T: FromBytes + IntoBytes + Immutable> RawArray<T> {
-    fn kind(what: &str, fixed: usize) -> Kind {
+    pub(crate) fn kind(what: &str, fixed: usize) -> Kind {
         const {
             assert!(
                 size_of::<T>() > 0,
@@ -46,7 +46,7 @@ impl<T: FromBytes + IntoBytes + Immutable> RawArray<T> {
     }
 
     fn make(
-        name: Option<(&str, u32)>,
+        name: Option<(&str, Naming)>,
         kind: Kind,
         len: usize,
         from: &[T],
@@ -56,13 +56,13 @@ impl<T: FromBytes + IntoBytes + Immutable> RawArray<T> {
         let init = |segment: &Segment| place::new_bytes(segment, 0, from.as_bytes());
         let segment = match name {
             None => Segment::anonymous(kind, body, body, init)?,
-            Some((name, mode)) => Segment::create(name, mode, kind, body, body, init)?,
+            Some((name, naming)) => Segment::create(name, naming, kind, body, body, init)?,
         };
         Ok(Self::over(segment))
     }
 
     /// As many whole items as our own copy of the body's size says.
-    fn over(segment: Segment) -> Self {
+    pub(crate) fn over(segment: Segment) -> Self {
         let len = segment.body_bytes() / size_of::<T>();
         Self {
             segment,
@@ -96,7 +96,48 @@ impl<T: FromBytes + IntoBytes + Immutable> RawArray<T> {
     ///
     /// [`CreateError`], among them `AlreadyExists`; nothing is left behind.
     pub fn create(name: &str, len: usize) -> Result<Self, CreateError> {
-        Self::make(Some((name, 0o600)), Self::kind("RawArray", 0), len, &[])
+        Self::create_with(name, Naming::new(), len)
+    }
+
+    /// [`RawArray::create`] with a [`Naming`]: mode, owner, group, temporary.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError`], among them `AlreadyExists`; nothing is left behind.
+    pub fn create_with(
+        name: &str,
+        naming: impl Into<Naming>,
+        len: usize,
+    ) -> Result<Self, CreateError> {
+        let name = Some((name, naming.into()));
+        Self::make(name, Self::kind("RawArray", 0), len, &[])
+    }
+
+    /// Opens the array of that name, however long it is, or makes it of `len` zeroes. When
+    /// several processes race, one makes it and all get the same.
+    ///
+    /// # Errors
+    ///
+    /// As [`RawArray::open`] and [`RawArray::create`].
+    pub fn open_or_create(name: &str, len: usize) -> Result<Self, OpenOrCreateError> {
+        Self::open_or_create_with(name, Naming::new(), len)
+    }
+
+    /// [`RawArray::open_or_create`] with a [`Naming`], for the case that it is made.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn open_or_create_with(
+        name: &str,
+        naming: impl Into<Naming>,
+        len: usize,
+    ) -> Result<Self, OpenOrCreateError> {
+        let naming = naming.into();
+        multiproc_segment::open_or_create(
+            || Self::open(name),
+            || Self::create_with(name, &naming, len),
+        )
     }
 
     /// Opens the array of that name.
@@ -184,10 +225,10 @@ impl<T: FromBytes + IntoBytes + Immutable + fmt::Debug> fmt::Debug for RawArray<
 /// holds here.
 #[doc(alias = "multiprocessing.RawValue")]
 #[doc(alias = "sharedctypes.RawValue")]
-pub struct RawValue<T>(RawArray<T>);
+pub struct RawValue<T>(pub(crate) RawArray<T>);
 
 impl<T: FromBytes + IntoBytes + Immutable> RawValue<T> {
-    fn kind() -> Kind {
+    pub(crate) fn kind() -> Kind {
         RawArray::<T>::kind("RawValue", size_of::<T>())
     }
 
@@ -206,12 +247,48 @@ impl<T: FromBytes + IntoBytes + Immutable> RawValue<T> {
     ///
     /// [`CreateError`], among them `AlreadyExists`; nothing is left behind.
     pub fn create(name: &str, value: T) -> Result<Self, CreateError> {
-        Ok(Self(RawArray::make(
-            Some((name, 0o600)),
-            Self::kind(),
-            1,
-            &[value],
-        )?))
+        Self::create_with(name, Naming::new(), value)
+    }
+
+    /// [`RawValue::create`] with a [`Naming`]: mode, owner, group, temporary.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError`], among them `AlreadyExists`; nothing is left behind.
+    pub fn create_with(
+        name: &str,
+        naming: impl Into<Naming>,
+        value: T,
+    ) -> Result<Self, CreateError> {
+        let name = Some((name, naming.into()));
+        Ok(Self(RawArray::make(name, Self::kind(), 1, &[value])?))
+    }
+
+    /// Opens the value of that name, or makes it from `make()`. When several processes race,
+    /// one makes it and all get the same.
+    ///
+    /// # Errors
+    ///
+    /// As [`RawValue::open`] and [`RawValue::create`].
+    pub fn open_or_create(name: &str, make: impl FnMut() -> T) -> Result<Self, OpenOrCreateError> {
+        Self::open_or_create_with(name, Naming::new(), make)
+    }
+
+    /// [`RawValue::open_or_create`] with a [`Naming`], for the case that it is made.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn open_or_create_with(
+        name: &str,
+        naming: impl Into<Naming>,
+        mut make: impl FnMut() -> T,
+    ) -> Result<Self, OpenOrCreateError> {
+        let naming = naming.into();
+        multiproc_segment::open_or_create(
+            || Self::open(name),
+            || Self::create_with(name, &naming, make()),
+        )
     }
 
     /// Opens the value of that name.

@@ -11,7 +11,7 @@ use multiproc_segment::Shared;
 use std::fmt;
 use std::time::Duration;
 
-const WHAT: &str = "Value";
+pub(crate) const WHAT: &str = "Value";
 
 /// One piece of plain data in shared memory, with its lock.
 ///
@@ -31,7 +31,7 @@ const WHAT: &str = "Value";
 /// ```
 #[doc(alias = "multiprocessing.Value")]
 #[doc(alias = "sharedctypes")]
-pub struct Value<T>(Cells<T>);
+pub struct Value<T>(pub(crate) Cells<T>);
 
 impl<T> Value<T> {
     /// Options: permission bits, and a given lock.

@@ -6,6 +6,7 @@ mod common;
 use common::{Outcome, ends_well};
 use multiproc_lock::Mutex;
 use multiproc_process::{Process, test};
+use multiproc_queue::Queue;
 use multiproc_segment::{CreateError, HEADER_BYTES, OpenError, Shared, interop, unlink};
 use multiproc_value::SharedMemory;
 use shared_memory::ShmemConf;
@@ -19,6 +20,17 @@ test::main! {
     what_does_not_fit_is_refused,
     a_shmem_that_its_owner_removed_is_not_found,
     raw_and_segment_do_not_mix_in_one_process,
+    raw_memory_of_theirs_is_no_message_and_says_so,
+}
+
+fn raw_memory_of_theirs_is_no_message_and_says_so() -> Outcome {
+    let id = format!("/{}", test::unique("message"));
+    let shmem = ShmemConf::new().os_id(id).size(100).create()?;
+    let post = Queue::<SharedMemory>::bounded(1)?;
+    let refused = post.put(SharedMemory::from_shmem(&shmem)?).unwrap_err();
+    assert!(refused.to_string().contains("by its id"), "{refused}");
+    assert_eq!(refused.into_message().size(), shmem.len());
+    Ok(())
 }
 
 fn the_bytes_of_a_shmem_are_ours_too() -> Outcome {

@@ -1,10 +1,15 @@
 //! Kills at random moments and at named steps, by the thousand; see README.md.
 
+mod crowd;
+mod ledger;
+mod locks;
 mod queues;
+mod remains;
 mod report;
 mod resources;
 mod scenario;
 mod storm;
+mod sync;
 mod tasks;
 
 use report::Report;
@@ -64,8 +69,8 @@ fn main() -> ExitCode {
     for scenario in &options.scenarios {
         let report = Report::of(scenario.as_ref(), &options.plan);
         println!("{}", report.json());
-        for broken in &report.broken {
-            println!("  {}: {broken}", report.scenario);
+        for line in report.notes.iter().chain(&report.broken) {
+            println!("  {}: {line}", report.scenario);
         }
         reports.push(report);
     }

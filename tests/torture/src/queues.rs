@@ -2,9 +2,9 @@
 
 use crate::report::Report;
 use crate::scenario::{Plan, Scenario};
-use crate::storm::{Consumer, PATIENCE, Producer, Road, fill, storm};
+use crate::storm::{Consumer, InHand, PATIENCE, Producer, Road, fill, storm};
 use multiproc_queue::codec::Bytes;
-use multiproc_queue::{GetTimeoutError, Queue, QueueOptions, TryGetError};
+use multiproc_queue::{GetTimeoutError, JoinableQueue, Queue, QueueOptions, TryGetError};
 use std::time::Duration;
 
 type Messages = Queue<Vec<u8>, Bytes>;
@@ -15,6 +15,11 @@ fn options() -> QueueOptions<Vec<u8>, Bytes> {
 
 fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
+}
+
+/// Nothing is ever reported done, so all that entered is unfinished.
+fn entered(queue: &Messages) -> Option<usize> {
+    Some(JoinableQueue::from(queue.clone()).unfinished())
 }
 
 /// Takes what `len` says is there, and nothing more.
@@ -33,8 +38,7 @@ fn drain<R: Road>(queue: &Messages, consumer: &mut Consumer<'_, R>) -> Result<()
 }
 
 fn put_one<R>(queue: &Messages, len: u64, producer: &mut Producer<'_, R>) -> Result<(), String> {
-    let message = producer.next(len as usize);
-    let number = u64::from_le_bytes(message[..8].try_into().expect("8 bytes"));
+    let (number, message) = producer.next(len as usize);
     queue.put(message).map_err(text)?;
     producer.returned(number);
     Ok(())
@@ -80,9 +84,8 @@ scenario! {
 }
 
 impl Road for OneByOne {
-    const EXACT: bool = false;
+    const IN_HAND: InHand = InHand::Goes { copies: 1 };
     const ORDERED: bool = true;
-    const MOST_IN_HAND: u64 = 1;
 
     fn new() -> Self {
         OneByOne(options().capacity(32).build().expect("a queue"))
@@ -105,6 +108,10 @@ impl Road for OneByOne {
         self.0.len()
     }
 
+    fn entered(&self) -> Option<usize> {
+        entered(&self.0)
+    }
+
     fn drain(&self, consumer: &mut Consumer<'_, Self>) -> Result<(), String> {
         drain(&self.0, consumer)
     }
@@ -118,9 +125,9 @@ scenario! {
 const BATCH: u64 = 40;
 
 impl Road for InBatches {
-    const EXACT: bool = false;
+    // All of them in one buffer, and each in its own.
+    const IN_HAND: InHand = InHand::Goes { copies: 2 };
     const ORDERED: bool = true;
-    const MOST_IN_HAND: u64 = BATCH;
 
     fn new() -> Self {
         InBatches(options().capacity(64).build().expect("a queue"))
@@ -132,10 +139,8 @@ impl Road for InBatches {
         let mut batch = Vec::new();
         for _ in 0..n {
             let len = producer.dice.below(most) as usize;
-            let message = producer.next(len);
-            numbers.push(u64::from_le_bytes(
-                message[..8].try_into().expect("8 bytes"),
-            ));
+            let (number, message) = producer.next(len);
+            numbers.push(number);
             batch.push(message);
         }
         self.0.put_many(batch).map_err(text)?;
@@ -156,6 +161,10 @@ impl Road for InBatches {
         self.0.len()
     }
 
+    fn entered(&self) -> Option<usize> {
+        entered(&self.0)
+    }
+
     fn drain(&self, consumer: &mut Consumer<'_, Self>) -> Result<(), String> {
         let (len, mut all) = (self.0.len(), Vec::new());
         self.0.drain_into(&mut all).map_err(text)?;
@@ -173,9 +182,8 @@ scenario! {
 }
 
 impl Road for InPlace {
-    const EXACT: bool = true;
+    const IN_HAND: InHand = InHand::Comes;
     const ORDERED: bool = true;
-    const MOST_IN_HAND: u64 = 0;
 
     fn new() -> Self {
         InPlace(options().capacity(32).build().expect("a queue"))
@@ -214,6 +222,10 @@ impl Road for InPlace {
         self.0.len()
     }
 
+    fn entered(&self) -> Option<usize> {
+        entered(&self.0)
+    }
+
     fn drain(&self, consumer: &mut Consumer<'_, Self>) -> Result<(), String> {
         drain(&self.0, consumer)
     }
@@ -225,9 +237,8 @@ scenario! {
 }
 
 impl Road for Large {
-    const EXACT: bool = false;
+    const IN_HAND: InHand = InHand::Goes { copies: 1 };
     const ORDERED: bool = true;
-    const MOST_IN_HAND: u64 = 1;
 
     fn new() -> Self {
         Large(options().bytes(64 << 10).build().expect("a queue"))
@@ -250,6 +261,10 @@ impl Road for Large {
         self.0.len()
     }
 
+    fn entered(&self) -> Option<usize> {
+        entered(&self.0)
+    }
+
     fn drain(&self, consumer: &mut Consumer<'_, Self>) -> Result<(), String> {
         drain(&self.0, consumer)
     }
@@ -264,9 +279,8 @@ scenario! {
 const ENOUGH: usize = 2_000;
 
 impl Road for Unbounded {
-    const EXACT: bool = false;
+    const IN_HAND: InHand = InHand::Goes { copies: 1 };
     const ORDERED: bool = true;
-    const MOST_IN_HAND: u64 = 1;
 
     fn new() -> Self {
         Unbounded(options().build().expect("a queue"))
@@ -287,6 +301,10 @@ impl Road for Unbounded {
 
     fn len(&self) -> usize {
         self.0.len()
+    }
+
+    fn entered(&self) -> Option<usize> {
+        entered(&self.0)
     }
 
     fn drain(&self, consumer: &mut Consumer<'_, Self>) -> Result<(), String> {

@@ -1,7 +1,7 @@
 //! What can be tortured: a registry, to which each crate adds its own.
 
 use crate::report::Report;
-use crate::{queues, tasks};
+use crate::{locks, queues, sync, tasks};
 
 /// How long and in which order.
 pub(crate) struct Plan {
@@ -26,5 +26,14 @@ pub(crate) fn all() -> Vec<Box<dyn Scenario>> {
         Box::new(queues::Oversize),
         Box::new(queues::Growth),
         Box::new(tasks::Tasks),
+        Box::new(locks::Mutexes),
+        Box::new(locks::Locks),
+        Box::new(locks::RwLocks),
+        Box::new(locks::RLocks),
+        Box::new(locks::Values),
+        Box::new(sync::Semaphores),
+        Box::new(sync::Events),
+        Box::new(sync::Conditions),
+        Box::new(sync::Barriers),
     ]
 }

@@ -1,13 +1,14 @@
 //! A storm over a road: three producers and three consumers, of whom one after the other is
 //! killed and replaced, and the books about every message.
 
+use crate::remains::{self, Remains};
 use crate::report::Report;
 use crate::resources::memory;
 use crate::scenario::Plan;
 use multiproc_core::step;
 use multiproc_process::{Process, StartError};
 use multiproc_segment::Shared;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
@@ -20,7 +21,7 @@ const ROUND: u64 = 100;
 /// The watchdog: who makes nobody move for so long hangs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// Steps that one who is to die at a named one may pass before.
-const STEPS: u64 = 60;
+pub(crate) const STEPS: u64 = 60;
 /// What memory a road may keep when it is empty.
 const MAY_KEEP: u64 = 17 << 20;
 
@@ -32,7 +33,7 @@ impl Dice {
         Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
-    fn roll(&mut self) -> u64 {
+    pub(crate) fn roll(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -70,14 +71,21 @@ pub(crate) fn until(mut done: impl FnMut() -> bool) -> bool {
     true
 }
 
+/// What becomes of a message whose consumer is killed with it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum InHand {
+    /// Another consumer gets it.
+    Comes,
+    /// It is gone, once it was released. Who gets one has so many copies of it on its heap.
+    Goes { copies: usize },
+}
+
 /// How messages go from producers to consumers.
-pub(crate) trait Road: Sized {
-    /// What a consumer has in its hands is not lost when it is killed.
-    const EXACT: bool;
+pub(crate) trait Road: Sized + Sync {
+    /// What becomes of a message whose consumer is killed with it.
+    const IN_HAND: InHand;
     /// Messages of one producer come in their order.
     const ORDERED: bool;
-    /// Messages that a consumer can have taken and not written down.
-    const MOST_IN_HAND: u64;
 
     fn new() -> Self;
 
@@ -89,6 +97,9 @@ pub(crate) trait Road: Sized {
 
     /// What is queued now.
     fn len(&self) -> usize;
+
+    /// Messages that were ever queued, where it can be told.
+    fn entered(&self) -> Option<usize>;
 
     /// After the storm: takes all that is left, as many as there have to be.
     fn drain(&self, consumer: &mut Consumer<'_, Self>) -> Result<(), String>;
@@ -111,6 +122,10 @@ pub(crate) struct Storm<R> {
     next: Shared<[AtomicU64; PRODUCERS]>,
     /// By consumer: the number (plus 1) that it has written down and may not have released.
     in_hand: Shared<[AtomicU64; CONSUMERS]>,
+    /// By consumer: its heap.
+    remains: Vec<Remains>,
+    /// Consumers on whose heap a message was not found that they had just got.
+    blind: Shared<AtomicU64>,
     /// By participant: the step (plus 1) to die at.
     fatal: Shared<[AtomicU64; PRODUCERS + CONSUMERS]>,
     /// Messages had, by anybody.
@@ -132,17 +147,63 @@ fn counter() -> Shared<AtomicU64> {
     Shared::new(AtomicU64::new(0)).expect("shared memory")
 }
 
+const NUMBER_BITS: u32 = 22;
+const LEN_BITS: u32 = 25;
+const _: () = assert!(NUMBERS * PRODUCERS as u64 <= 1 << NUMBER_BITS);
+
+/// The first word of a message: its number, its length, and 17 bits that stand for both, so that
+/// what is left of one word and of another is taken for none.
+fn first_word(number: u64, len: usize) -> u64 {
+    let both = (len as u64) << NUMBER_BITS | number;
+    let check = both.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (NUMBER_BITS + LEN_BITS);
+    check << (NUMBER_BITS + LEN_BITS) | both
+}
+
 /// Bytes (at least 8) that tell their number, and whether they are whole.
 pub(crate) fn fill(number: u64, bytes: &mut [u8]) {
-    bytes.fill((number % 251) as u8);
-    bytes[..8].copy_from_slice(&number.to_le_bytes());
+    assert!(bytes.len() < 1 << LEN_BITS);
+    let word = first_word(number, bytes.len());
+    bytes[..8].copy_from_slice(&word.to_le_bytes());
+    bytes[8..].fill((number % 251) as u8);
+}
+
+/// The number and the length of the whole message that these bytes begin with, if they do.
+fn message_in(bytes: &[u8]) -> Option<(u64, usize)> {
+    let word = u64::from_le_bytes(bytes.get(..8)?.try_into().ok()?);
+    let number = word % (1 << NUMBER_BITS);
+    let len = (word >> NUMBER_BITS) as usize % (1 << LEN_BITS);
+    if word != first_word(number, len) || number >= NUMBERS * PRODUCERS as u64 {
+        return None;
+    }
+    let filling = bytes.get(8..len)?;
+    let whole = filling.iter().all(|b| *b == (number % 251) as u8);
+    whole.then_some((number, len))
 }
 
 /// The number of a message, if it is whole.
 fn number_of(bytes: &[u8]) -> Option<u64> {
-    let number = u64::from_le_bytes(bytes.get(..8)?.try_into().ok()?);
-    let whole = bytes[8..].iter().all(|b| *b == (number % 251) as u8);
-    (whole && number < NUMBERS * PRODUCERS as u64).then_some(number)
+    let (number, len) = message_in(bytes)?;
+    (len == bytes.len()).then_some(number)
+}
+
+/// The numbers of the whole messages on a heap, by their places: those at the beginning of a
+/// block, and those that follow one without a gap.
+fn messages_on(heap: &[u8]) -> BTreeMap<usize, u64> {
+    let mut found = BTreeMap::new();
+    for block in (0..heap.len()).step_by(remains::BLOCK) {
+        let mut at = block;
+        while let Some((number, len)) = message_in(&heap[at..])
+            && found.insert(at, number).is_none()
+        {
+            at += len;
+        }
+    }
+    found
+}
+
+fn copies_on(heap: &[u8], number: u64) -> usize {
+    let all = messages_on(heap).into_values();
+    all.filter(|n| *n == number).count()
 }
 
 impl<R> Storm<R> {
@@ -174,12 +235,12 @@ pub(crate) struct Producer<'s, R> {
 }
 
 impl<R> Producer<'_, R> {
-    /// The next message: written in the books as tried.
-    pub(crate) fn next(&mut self, len: usize) -> Vec<u8> {
+    /// The next message and its number: written in the books as tried.
+    pub(crate) fn next(&mut self, len: usize) -> (u64, Vec<u8>) {
         let number = self.number();
         let mut message = vec![0; len.max(8)];
         fill(number, &mut message);
-        message
+        (number, message)
     }
 
     /// The next number: written in the books as tried.
@@ -232,11 +293,18 @@ impl<'s, R: Road> Consumer<'s, R> {
             storm.torn.fetch_add(1, SeqCst);
             return;
         };
+        if let InHand::Goes { copies } = R::IN_HAND
+            && let Some(who) = self.who
+            && self.had == 0
+            && copies > copies_on(storm.remains[who].bytes(), number)
+        {
+            storm.blind.fetch_add(1, SeqCst);
+        }
         let last = &mut self.last[(number / NUMBERS) as usize];
         if R::ORDERED && last.replace(number) >= Some(number) {
             storm.disordered.fetch_add(1, SeqCst);
         }
-        if R::EXACT
+        if R::IN_HAND == InHand::Comes
             && let Some(who) = self.who
         {
             storm.in_hand[who].store(number + 1, SeqCst);
@@ -266,6 +334,8 @@ impl<R: Road> Storm<R> {
             logs: logs.expect("shared memory"),
             next: shared(),
             in_hand: shared(),
+            remains: (0..CONSUMERS).map(|_| Remains::new()).collect(),
+            blind: counter(),
             fatal: shared(),
             progress: counter(),
             torn: counter(),
@@ -295,6 +365,9 @@ impl<R: Road> Storm<R> {
 
     fn consume(&self, who: usize, seed: u64) -> Result<(), String> {
         let mut consumer = Consumer::new(self, Some(who - PRODUCERS), seed);
+        if R::IN_HAND != InHand::Comes {
+            self.remains[who - PRODUCERS].inhabit();
+        }
         loop {
             self.arm(who);
             self.road.consume(&mut consumer)?;
@@ -335,16 +408,18 @@ fn round<R: Road>(kills: u64, dice: &mut Dice, report: &mut Report) {
     // Numbers that a killed consumer had written down and perhaps not released: they may come
     // again.
     let mut in_doubt: BTreeMap<u64, u64> = BTreeMap::new();
-    let mut consumers_killed = 0;
-    let mut end = |who: usize, child: &Process| {
-        if who >= PRODUCERS {
-            consumers_killed += 1;
-            let number = storm.in_hand[who - PRODUCERS].swap(0, SeqCst);
-            if number != 0 {
-                *in_doubt.entry(number - 1).or_insert(0) += 1;
-            }
+    // Those that one had copied out and not written down.
+    let mut copied: BTreeSet<u64> = BTreeSet::new();
+    let mut bury = |who: usize| {
+        let Some(consumer) = who.checked_sub(PRODUCERS) else {
+            return;
+        };
+        let number = storm.in_hand[consumer].swap(0, SeqCst);
+        if number != 0 {
+            *in_doubt.entry(number - 1).or_insert(0) += 1;
         }
-        child.join_timeout(PATIENCE)
+        let all = messages_on(storm.remains[consumer].bytes()).into_values();
+        copied.extend(all.filter(|number| storm.entry(*number).load(SeqCst) < GOT));
     };
     let mut killed = 0;
     while killed < kills && !storm.nearly_out_of_numbers() {
@@ -387,8 +462,8 @@ fn round<R: Road>(kills: u64, dice: &mut Dice, report: &mut Report) {
                 .push(format!("nobody got anything after {child:?}"));
             break;
         }
-        report.max_recovery = report.max_recovery.max(since.elapsed());
-        let _ = end(who, child);
+        report.recoveries.push(since.elapsed());
+        bury(who);
         killed += 1;
         all[who] = storm.start(who, dice);
     }
@@ -410,15 +485,22 @@ fn round<R: Road>(kills: u64, dice: &mut Dice, report: &mut Report) {
     }
     for (who, child) in all.iter().enumerate() {
         let _ = child.kill();
-        if end(who, child).is_err() {
-            report.hangs += 1;
+        match child.join_timeout(PATIENCE) {
+            Ok(_) => bury(who),
+            Err(_) => report.hangs += 1,
         }
     }
     if report.hangs > 0 {
         return;
     }
-    let mut last = Consumer::new(&storm, None, 0);
-    if let Err(why) = storm.road.drain(&mut last) {
+    storm.remains.iter().for_each(Remains::clear);
+    // In a thread of its own: the library keeps a buffer per thread, which the next round's
+    // consumers would inherit, and use in place of one on their own heap.
+    let drained = std::thread::scope(|scope| {
+        let drain = || storm.road.drain(&mut Consumer::new(&storm, None, 0));
+        scope.spawn(drain).join().expect("no panic")
+    });
+    if let Err(why) = drained {
         report.broken.push(format!("what was left: {why}"));
     }
     let empty = storm.road.len();
@@ -433,40 +515,49 @@ fn round<R: Road>(kills: u64, dice: &mut Dice, report: &mut Report) {
             .broken
             .push(format!("{kept} bytes more are in use than at first"));
     }
-    reckon(&storm, consumers_killed, &in_doubt, report);
+    reckon(&storm, &in_doubt, &copied, report);
 }
 
-/// The books: every message that was put was had, once.
+/// The books: every message that was put was had, once, or was copied out by a consumer that
+/// died with it; and just as many have left the queue.
 fn reckon<R: Road>(
     storm: &Storm<R>,
-    consumers_killed: u64,
     in_doubt: &BTreeMap<u64, u64>,
+    copied: &BTreeSet<u64>,
     report: &mut Report,
 ) {
-    let mut missing = 0;
+    let (mut had, mut to_dead, mut lost) = (0, 0, 0);
     for who in 0..PRODUCERS as u64 {
         for number in 0..storm.next[who as usize].load(SeqCst).min(NUMBERS) {
             let number = who * NUMBERS + number;
             let entry = storm.entry(number).load(SeqCst);
             let (state, got) = (entry % GOT, u64::from(entry / GOT));
             let again = in_doubt.get(&number).copied().unwrap_or(0);
-            report.duplicated += got.saturating_sub(1 + if R::EXACT { again } else { 0 });
-            missing += u64::from(state & RETURNED != 0 && got == 0);
+            report.duplicated += got.saturating_sub(1 + again);
+            had += u64::from(got > 0);
             if state == 0 && got > 0 {
                 report
                     .broken
                     .push(format!("message {number} was had and never put"));
             }
+            match got == 0 && copied.contains(&number) && R::IN_HAND != InHand::Comes {
+                true => to_dead += 1,
+                false => lost += u64::from(got == 0 && state & RETURNED != 0),
+            }
         }
     }
-    // Who was killed between having something and writing it down took it with it; where the
-    // road closes that gap, nothing may be missing.
-    let allowed = match R::EXACT {
-        true => 0,
-        false => consumers_killed * R::MOST_IN_HAND,
-    };
-    report.lost += missing.saturating_sub(allowed);
-    report.delivered_to_dead += missing.min(allowed);
+    let entered = storm.road.entered().map(|n| n as u64);
+    let left = entered.map_or(to_dead + lost, |n| n.saturating_sub(had));
+    // What a dead consumer had copied and not released was for others: they never got it.
+    let kept_back = to_dead.saturating_sub(left);
+    report.lost += lost + kept_back;
+    report.delivered_to_dead += to_dead - kept_back;
+    if left > to_dead + lost {
+        let nobody = left - to_dead - lost;
+        report
+            .broken
+            .push(format!("{nobody} messages left the queue that nobody had"));
+    }
     report.torn += storm.torn.load(SeqCst);
     for (what, counter) in [
         (
@@ -474,6 +565,7 @@ fn reckon<R: Road>(
             &storm.disordered,
         ),
         ("second deliveries said to be the first", &storm.unsaid),
+        ("consumers whose heap shows nothing", &storm.blind),
     ] {
         let n = counter.load(SeqCst);
         if n > 0 {

@@ -2,7 +2,7 @@
 
 use crate::report::Report;
 use crate::scenario::{Plan, Scenario};
-use crate::storm::{Consumer, PATIENCE, Producer, Road, spin, storm};
+use crate::storm::{Consumer, InHand, PATIENCE, Producer, Road, spin, storm};
 use multiproc_queue::codec::Bytes;
 use multiproc_queue::{JoinableQueue, Queue};
 
@@ -22,9 +22,8 @@ impl Scenario for Tasks {
 struct Redelivered(JoinableQueue<Vec<u8>, Bytes>);
 
 impl Road for Redelivered {
-    const EXACT: bool = true;
+    const IN_HAND: InHand = InHand::Comes;
     const ORDERED: bool = false;
-    const MOST_IN_HAND: u64 = 0;
 
     fn new() -> Self {
         let options = Queue::<Vec<u8>>::options().capacity(32).codec::<Bytes>();
@@ -36,8 +35,7 @@ impl Road for Redelivered {
             0 => producer.dice.below(200_000),
             _ => producer.dice.below(1_000),
         };
-        let message = producer.next(len as usize);
-        let number = u64::from_le_bytes(message[..8].try_into().expect("8 bytes"));
+        let (number, message) = producer.next(len as usize);
         self.0.put(message).map_err(|e| e.to_string())?;
         producer.returned(number);
         Ok(())
@@ -60,6 +58,10 @@ impl Road for Redelivered {
 
     fn len(&self) -> usize {
         self.0.len() + self.0.unfinished()
+    }
+
+    fn entered(&self) -> Option<usize> {
+        None
     }
 
     fn drain(&self, consumer: &mut Consumer<'_, Self>) -> Result<(), String> {

@@ -177,6 +177,6 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
             bell.fetch_add(1, Release); // PAIRS bell
             wait::wake_all(bell);
         }
-        self.ring_watchers(u32::MAX);
+        self.ring_watchers();
     }
 }

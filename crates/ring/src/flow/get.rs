@@ -1,7 +1,7 @@
 //! The reader's side: the next record, RELEASE; trimming.
 
 use super::*;
-use crate::state::WATCH_ROOM;
+use crate::state::{WATCH_EVER, WATCH_ROOM};
 
 impl<'a, M: Memory + Copy> Flow<'a, M> {
     /// The next record. *Blocks until* there is one, the deadline passes, or the wait is in
@@ -37,7 +37,7 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
         let (guard, found) = self.begin_get(&wait)?;
         let result = read(self.memory, found.at(), found.len(), self.tag(found))?;
         self.end_get(found);
-        drop(guard);
+        self.unlock_get(guard);
         step!("get: end");
         Ok(result)
     }
@@ -71,7 +71,7 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
         }
         step!("batch: copied");
         self.end_get(found);
-        drop(guard);
+        self.unlock_get(guard);
         step!("get: end");
         Ok(got)
     }
@@ -113,10 +113,14 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
         if let Some(label) = tag {
             self.memory.delivered(record::read_label(label).0);
             step!("get: descriptors removed");
+            // Bells went with them: perhaps one for a record that is still there.
+            if self.state.signs.watch.load(Relaxed) & WATCH_EVER != 0 {
+                self.ring_loudly();
+            }
         }
-        // Relaxed: set under the lock that we hold.
+        // Relaxed: seen by the lock that we hold.
         if self.state.signs.watch.load(Relaxed) & WATCH_ROOM != 0 {
-            self.ring_watchers(WATCH_ROOM);
+            self.ring_once(WATCH_ROOM);
         }
         // Relaxed: a hint.
         if self.state.signs.large.load(Relaxed) != 0 {
@@ -183,12 +187,28 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
                 lock(&get.lock, &signs.room, &get.waiting, &wait).map_err(|_| GetError::Empty)?
             }
         };
+        Ok(self.inherit_get(guard))
+    }
+
+    /// The get lock if it is free.
+    pub(super) fn try_lock_get(&self) -> Option<RobustGuard<'a>> {
+        let (get, signs) = (&self.state.get, &self.state.signs);
+        let guard = get.lock.try_acquire()?;
+        Some(self.inherit_get(guard.with_bell(&signs.room)))
+    }
+
+    /// The lock as it was had; from a dead holder, with what he left behind in order.
+    fn inherit_get(&self, guard: RobustGuard<'a>) -> RobustGuard<'a> {
         if guard.owner_died() {
+            let get = &self.state.get;
             get.waiting.store(0, Relaxed);
             self.memory
                 .reader_died(Position::read(get.head.load(Relaxed)).items);
+            // The dead one may have taken the mark of a watcher away and not rung, or have taken
+            // bells with the descriptors that lay behind them.
+            self.memory.ring_watchers();
         }
-        Ok(guard)
+        guard
     }
 
     #[cold]
@@ -317,7 +337,7 @@ impl<'a, M: Memory + Copy> Claimed<'a, M> {
     #[inline]
     pub fn release(self) {
         self.flow.end_get(self.found);
-        drop(self.guard);
+        self.flow.unlock_get(self.guard);
         step!("get: end");
     }
 }

@@ -39,7 +39,7 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
         // SAFETY: a place for so many bytes, so allocated and inside; we hold the put lock.
         unsafe { self.memory.write(position.at + UNIT, bytes) };
         self.end_put(position, bytes.len());
-        drop(guard);
+        self.unlock_put(guard);
         step!("put: end");
         Ok(())
     }
@@ -62,7 +62,7 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
         while let Some(first) = lens.first() {
             let (guard, position) = self.begin_put(*first, &wait).map_err(|e| (put, e))?;
             let (entered, taken) = self.fill_batch(position, bytes, lens);
-            drop(guard);
+            self.unlock_put(guard);
             step!("put: end");
             put += entered;
             (bytes, lens) = (&bytes[taken..], &lens[entered..]);
@@ -170,10 +170,7 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
         put.tag.store(tag, Relaxed);
         step!("carry: begin");
         let mut leader = Leader::new(&put.waiting, wait);
-        while !deposit(tag)? {
-            if self.read_head().items == position.items && self.tidy() {
-                continue;
-            }
+        while !deposit(tag)? && !(self.make_room_in_courier(position) && deposit(tag)?) {
             let next = leader.wait(&signs.room, &get.lock);
             if signs.shut.load(Relaxed) != 0 || matches!(next, Next::InVain) {
                 return Err(PutError::Closed);
@@ -197,7 +194,7 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
             record::carrying(header),
             position.after_record(len),
         );
-        drop(guard);
+        self.unlock_put(guard);
         step!("put: end");
         Ok(())
     }
@@ -213,10 +210,10 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
             ()
         );
         step!("put: frontier is zero");
-        // Relaxed: set under the lock that we hold. Before COMMIT: who dies in between has rung
-        // once too often, and not once too little.
+        // Relaxed: seen by the lock that we hold. Before COMMIT: who dies in between has rung once
+        // too often, and not once too little.
         if self.state.signs.watch.load(Relaxed) & WATCH_DATA != 0 {
-            self.ring_watchers(WATCH_DATA);
+            self.ring_once(WATCH_DATA);
         }
         // COMMIT. Release. PAIRS record.
         let order = unless_broken!("ring: commit", Release, Relaxed);
@@ -233,8 +230,27 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
             NotLocked::TimedOut => PutError::Full,
             NotLocked::InVain => PutError::Closed,
         })?;
+        self.inherit_put(guard)
+    }
+
+    /// The put lock if it is free, now or in a moment.
+    pub(super) fn try_lock_put(&self) -> Option<Result<RobustGuard<'a>, PutError>> {
+        let (put, signs) = (&self.state.put, &self.state.signs);
+        let guard = put.lock.try_acquire().or_else(|| {
+            wait::patiently(MOMENT, || !put.lock.is_held());
+            put.lock.try_acquire()
+        })?;
+        Some(self.inherit_put(guard.with_bell(&signs.data)))
+    }
+
+    /// The lock as it was had; from a dead holder, with what he left behind in order.
+    fn inherit_put(&self, guard: RobustGuard<'a>) -> Result<RobustGuard<'a>, PutError> {
         if guard.owner_died() {
-            unless_broken!("ring: repair", self.repair()?, ());
+            let repaired = unless_broken!("ring: repair", self.repair(), Ok(()));
+            // The dead one may have taken the mark of a watcher away and not rung, or have
+            // committed what nobody has heard of.
+            self.memory.ring_watchers();
+            repaired?;
         }
         Ok(guard)
     }
@@ -501,7 +517,7 @@ impl<'a, M: Memory + Copy> Reserved<'a, M> {
     #[inline]
     pub fn commit(self) {
         self.flow.end_put(self.position, self.len);
-        drop(self.guard);
+        self.flow.unlock_put(self.guard);
         step!("put: end");
     }
 }
