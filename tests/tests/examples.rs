@@ -314,6 +314,23 @@ fn process_class_waits_for_the_children_that_it_does_not_join() {
 }
 
 #[test]
+fn daemon_and_exit_codes() {
+    let lines = run("daemon_and_exit_codes", &[]);
+    let expected = [
+        "it returned: exit code 0",
+        "it returned 3: exit code 3",
+        "it panicked: exit code 1",
+        "it was killed: exit code -9",
+        "it says: half done",
+        "it has ended: exit code 0",
+        "a daemon runs",
+        "its parent was killed: exit code -9",
+        "the daemon has ended, too",
+    ];
+    assert_eq!(lines, expected);
+}
+
+#[test]
 fn process_many() {
     let started = Instant::now();
     let lines = run("process_many", &[]);
