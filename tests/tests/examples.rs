@@ -315,23 +315,6 @@ fn named_queue() {
 }
 
 #[test]
-fn daemon_and_exit_codes() {
-    let lines = run("daemon_and_exit_codes", &[]);
-    assert_eq!(
-        lines,
-        [
-            "returned: exit code 0",
-            "returned 3: exit code 3",
-            "panicked: exit code 1",
-            "was killed: exit code -9",
-            "message: working",
-            "sentinel: the worker ended with exit code 0",
-            "the daemon ended with its parent: true",
-        ]
-    );
-}
-
-#[test]
 fn process_basic() {
     let lines = run("process_basic", &[]);
     assert_eq!(lines.len(), 4, "{lines:#?}");
@@ -365,6 +348,23 @@ fn process_class_waits_for_the_children_that_it_does_not_join() {
         started.elapsed() >= Duration::from_millis(100),
         "it did not wait for its children"
     );
+}
+
+#[test]
+fn daemon_and_exit_codes() {
+    let lines = run("daemon_and_exit_codes", &[]);
+    let expected = [
+        "it returned: exit code 0",
+        "it returned 3: exit code 3",
+        "it panicked: exit code 1",
+        "it was killed: exit code -9",
+        "it says: half done",
+        "it has ended: exit code 0",
+        "a daemon runs",
+        "its parent was killed: exit code -9",
+        "the daemon has ended, too",
+    ];
+    assert_eq!(lines, expected);
 }
 
 #[test]
