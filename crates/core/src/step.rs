@@ -58,8 +58,10 @@ mod armed {
             // SIGCONT.
             unsafe {
                 libc::kill(libc::getpid(), signal);
-                while signal == libc::SIGKILL {
-                    libc::pause();
+                if signal == libc::SIGKILL {
+                    loop {
+                        libc::pause();
+                    }
                 }
             }
         }
