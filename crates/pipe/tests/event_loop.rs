@@ -1,5 +1,9 @@
 //! Connections and queues in an event loop of the user's own: real `epoll`, by level and by edge.
 //! None of these loops has a timer: what it sleeps over, it never hears of, and the watchdog does.
+#![allow(
+    clippy::result_large_err,
+    reason = "what did not start comes back whole"
+)]
 
 #[path = "../../queue/tests/common/mod.rs"]
 mod common;
