@@ -25,6 +25,7 @@ test::main! {
     a_panic_while_decoding_gives_the_arguments_back,
     #[timeout(120)]
     want_of_descriptors_is_an_error_that_leaves_nothing,
+    want_of_descriptors_in_the_new_process_is_told,
     no_descriptor_is_left_open,
 }
 
@@ -312,6 +313,34 @@ fn want_of_descriptors_is_an_error_that_leaves_nothing() -> Outcome {
         println!("{method} needs {few} descriptors");
         assert!(few > 2);
     }
+    Ok(())
+}
+
+fn want_of_descriptors_in_the_new_process_is_told() -> Outcome {
+    let (_report, writer) = pipe()?;
+    let all: Vec<_> = (0..100)
+        .map(|_| writer.try_clone().map(Descriptor))
+        .collect::<Result<_, _>>()?;
+    // The limit is inherited, and binds what is opened from now on. What is open here stays.
+    limit_descriptors(250);
+    for method in APART {
+        Context::new(method).start(add, (0, 0))?.join()?.ok()?;
+    }
+    limit_descriptors(1_024);
+    // The server has the lower limit for good.
+    let refused = Context::new(StartMethod::ForkServer).start(
+        |all: Vec<Out>| all.len() as i32,
+        (0..300)
+            .map(|_| writer.try_clone().map(Descriptor))
+            .collect::<Result<Vec<_>, _>>()?,
+    );
+    let refused = refused.expect_err("there is no room for 300 descriptors");
+    assert!(matches!(refused.why, StartError::Refused(_)), "{refused:?}");
+    assert!(refused.to_string().contains("receive"), "{refused}");
+    assert_eq!(refused.task.len(), 300);
+    let child =
+        Context::new(StartMethod::ForkServer).start(|all: Vec<Out>| all.len() as i32, all)?;
+    assert_eq!(child.join()?, Exit::Code(100));
     Ok(())
 }
 
