@@ -954,9 +954,7 @@ fn iteration_ends_with_the_stream_and_stays_ended() -> Outcome {
     }
     assert_eq!((iter.next(), iter.next()), (None, None));
     ends_well(&child);
-    for _ in &here {
-        panic!("nothing comes any more");
-    }
+    assert!(here.iter().next().is_none(), "nothing comes any more");
     Ok(())
 }
 
@@ -1090,11 +1088,11 @@ fn no_fork_while_a_loan_is_held() -> Outcome {
     tx.send_bytes(b"x")?;
     let room = tx.send_loan(10)?;
     let refused = Process::start(|| ()).map_err(StartError::from);
-    assert!(matches!(refused, Err(StartError::HoldsGuard { .. })));
+    assert!(matches!(refused, Err(StartError::HoldsGuard)));
     drop(room);
     let loan = rx.recv_loan()?;
     let refused = Process::start(|| ()).map_err(StartError::from);
-    assert!(matches!(refused, Err(StartError::HoldsGuard { .. })));
+    assert!(matches!(refused, Err(StartError::HoldsGuard)));
     drop(loan);
     ends_well(&start(|| ()));
     Ok(())

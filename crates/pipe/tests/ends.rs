@@ -550,6 +550,7 @@ fn a_moved_end_is_the_childs_and_a_clone_stays() -> Outcome {
 fn nested_captures_move_with_all_their_ends() -> Outcome {
     struct Worker {
         orders: Option<Arc<Receiver<u64>>>,
+        #[allow(clippy::vec_box, reason = "nested, so that hand-over meets boxes")]
         results: Vec<Box<Sender<u64>>>,
     }
     let (orders, order) = Pipe::<u64>::simplex()?;
