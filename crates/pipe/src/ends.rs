@@ -395,7 +395,7 @@ impl<T, C> fmt::Debug for Receiver<T, C> {
 impl<T, C> Ready for Receiver<T, C> {
     fn is_ready(&self, alive: Option<&mut dyn FnMut(Identity) -> bool>) -> bool {
         match &self.line {
-            RecvLine::Ring(end) => !end.ring().is_empty() || end.is_over(alive),
+            RecvLine::Ring(end) => end.ring().has_next() || end.is_over(alive),
             RecvLine::Stream(stream) => stream.poll(Deadline::NOW),
         }
     }

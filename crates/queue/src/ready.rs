@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 impl<T, C> Ready for Queue<T, C> {
     fn is_ready(&self, _alive: Option<&mut dyn FnMut(Identity) -> bool>) -> bool {
-        !self.is_empty() || self.is_closed_here() || self.ring.is_shut_down()
+        self.ring.has_next() || self.is_closed_here() || self.ring.is_shut_down()
     }
 
     fn arm(&self, quieten: bool) -> bool {

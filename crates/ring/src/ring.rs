@@ -674,6 +674,12 @@ impl Ring {
         self.len() == 0
     }
 
+    /// Is there a record to be had? As `!is_empty`, and also for one whose writer was stopped as
+    /// soon as it was there.
+    pub fn has_next(&self) -> bool {
+        self.flow().has_next()
+    }
+
     /// Records that may be queued at a time.
     pub fn capacity(&self) -> usize {
         self.body().state.signs.capacity.load(Relaxed) as usize

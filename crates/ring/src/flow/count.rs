@@ -28,6 +28,16 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
         }
     }
 
+    /// Is there a record to be had? As [`Flow::len`]; but a committed one counts also while its
+    /// writer, stopped right there, has not written the frontier down.
+    pub fn has_next(&self) -> bool {
+        self.len() > 0
+            || self.state.put.lock.is_held() && {
+                let head = Position::read(self.state.get.head.load(Acquire)); // PAIRS room
+                self.is_record_at(head)
+            }
+    }
+
     /// Records put so far, modulo 2^32; at least as many as were released, whose writers may
     /// not have written the frontier down yet.
     pub(crate) fn put_count(&self) -> u32 {

@@ -264,6 +264,15 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
             })
     }
 
+    /// Does a record begin at this position? A hint, without the lock.
+    pub(super) fn is_record_at(&self, head: Position) -> bool {
+        head.at <= self.memory.reserve() - UNIT && {
+            let word = self.memory.word(head.at).load(Acquire); // PAIRS record
+            let expected = record::seq_of(head.items);
+            matches!(Header::read(word), Header::Record { seq, .. } if seq == expected)
+        }
+    }
+
     /// Under the get lock: the record at the head, if there is one; follows jumps.
     #[cold]
     fn look(&self) -> Result<Option<Found>, GetError> {
