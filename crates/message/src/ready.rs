@@ -48,6 +48,12 @@ pub trait Ready {
     #[doc(hidden)]
     fn arm(&self, quieten: bool) -> bool;
 
+    /// Is a look at the processes of the other side due, whoever asks? Once a slice it is.
+    #[doc(hidden)]
+    fn look_is_due(&self) -> bool {
+        false
+    }
+
     /// What becomes readable then. `None`: made without a courier, or opened by name.
     #[doc(hidden)]
     fn courier(&self) -> Option<BorrowedFd<'_>>;

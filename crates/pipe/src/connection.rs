@@ -205,6 +205,10 @@ impl<S, R, C> Ready for Connection<S, R, C> {
         self.receiver.arm(quieten)
     }
 
+    fn look_is_due(&self) -> bool {
+        self.receiver.look_is_due()
+    }
+
     fn courier(&self) -> Option<BorrowedFd<'_>> {
         self.receiver.courier()
     }

@@ -57,8 +57,11 @@
 //! This crate adds no word of its own to the ring's and the ends' (see `multiproc_ring` and
 //! `multiproc_core::ends`).
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod address;
+#[cfg(feature = "tokio")]
+mod asynchronous;
 mod bytes;
 mod connection;
 mod ends;

@@ -33,6 +33,10 @@ impl<T, C> Ready for Consumer<T, C> {
         self.end().arm(quieten) && !self.queue().is_closed_here()
     }
 
+    fn look_is_due(&self) -> bool {
+        self.end().look_is_due()
+    }
+
     fn courier(&self) -> Option<BorrowedFd<'_>> {
         self.queue().courier()
     }

@@ -169,7 +169,7 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
         put.tag.store(tag, Relaxed);
         step!("carry: begin");
         let mut leader = Leader::new(&put.waiting, wait);
-        while !deposit(tag)? && !(self.make_room_in_courier(position) && deposit(tag)?) {
+        while !(deposit(tag)? || self.make_room_in_courier(position) && deposit(tag)?) {
             let next = leader.wait(&signs.room, &get.lock);
             if signs.shut.load(Relaxed) != 0 || matches!(next, Next::InVain) {
                 return Err(PutError::Closed);
