@@ -26,7 +26,7 @@
 //! |---|---|
 //! | [`process`] | [`Process`], exit codes, daemons, the test runner [`test`](mod@test) |
 //! | [`queue`] | [`Queue`], its registered ends, [`SimpleQueue`], [`JoinableQueue`], codecs |
-//! | [`pipe`] | [`Pipe`], [`Connection`], [`Sender`], [`Receiver`]; [`wait`] for many things at a time |
+//! | [`pipe`] | [`Pipe`], [`Connection`], [`Sender`], [`Receiver`]; [`Listener`], [`Client`]; [`wait`] for many things at a time |
 //! | [`lock`], [`rlock`] | [`Lock`], [`Mutex`], [`RwLock`]; [`RLock`], [`ReentrantMutex`] |
 //! | [`semaphore`], [`event`], [`condition`], [`barrier`] | the type of that name |
 //! | [`value`] | [`Value`], [`Array`], [`SharedMemory`], [`ShareableList`], [`FixedString`] |
@@ -216,6 +216,17 @@
 //! # }
 //! ```
 
+//!
+//! # Features
+//!
+//! | feature | brings |
+//! |---|---|
+//! | `interop` | segments of the package `shared_memory` and events for the package `raw_sync`, both ways |
+//! | `tokio` | `recv_async`, `send_async`, `get_async`, `put_async`: cancel-safe, without a thread |
+//!
+//! Without tokio, connections and queues are descriptors (`AsFd`) for `epoll`, mio and the like:
+//! see [`ready`].
+
 mod error;
 
 pub use error::{Error, Result};
@@ -254,10 +265,11 @@ pub use multiproc_lock::{
     AcquireTimeoutError, Lock, Mutex, OwnerDied, PlainData, RwLock, TryAcquireError,
 };
 pub use multiproc_parcel::{Descriptor, descriptor};
+pub use multiproc_pipe::ready;
 pub use multiproc_pipe::{
-    BufferTooShort, Connection, NotThatSlice, Pipe, ReadLoan, Receiver, RecvBytesError, RecvError,
-    RecvIntoError, RecvTimeoutError, SendError, SendTimeoutError, Sender, Source, TryRecvError,
-    TrySendError, WaitError, WriteLoan, wait,
+    Address, BufferTooShort, Client, Connection, Listener, NotThatSlice, Pipe, ReadLoan, Receiver,
+    RecvBytesError, RecvError, RecvIntoError, RecvTimeoutError, SendError, SendTimeoutError,
+    Sender, Source, TryRecvError, TrySendError, WaitError, WriteLoan, wait,
 };
 pub use multiproc_process::{
     Builder, Exit, ExitValue, Fork, Process, Run, active_children, at_exit, cpu_count, current,

@@ -140,7 +140,7 @@ fn user(ring: &Ring, seed: u64) {
             }
             11 => {
                 let _ = ring.get_carried(&mut buffer, &mut fds, wait);
-                let _ = (ring.arm_data(), ring.arm_room(ring.head_seen()));
+                let _ = (ring.arm_data(true), ring.arm_room(ring.head_seen()));
             }
             _ => {
                 let _ = (ring.len(), ring.unfinished(), ring.orphans());

@@ -83,7 +83,7 @@ pub use handshake::HandshakeError;
 pub use listener::{AcceptError, BindError, Client, ConnectError, Listener, ListenerOptions};
 pub use multiproc_message::codec;
 pub use multiproc_message::loan::{NotThatSlice, ReadLoan, WriteLoan};
-pub use multiproc_message::ready::{Ready, Source, WaitError, wait};
+pub use multiproc_message::ready::{self, Ready, Source, WaitError, wait};
 pub use options::{Pipe, PipeOptions};
 
 /// The README is a test, too.

@@ -20,6 +20,7 @@ test::main! {
     messages_of_any_size_come_whole_and_in_order,
     one_task_serves_a_hundred_children,
     a_task_each_serves_a_hundred_children,
+    threads_serve_a_hundred_children,
     tasks_that_share_an_end_get_everything_once,
     processes_that_share_an_end_get_everything_once,
     dropped_receives_lose_nothing,
@@ -223,6 +224,26 @@ fn a_task_each_serves_a_hundred_children() -> Outcome {
         Ok(tasks.join_all().await.into_iter().sum::<u64>())
     })?;
     assert_eq!(answered, CHILDREN * QUESTIONS);
+    children.iter().for_each(ends_well);
+    Ok(())
+}
+
+fn threads_serve_a_hundred_children() -> Outcome {
+    // Forked before there are threads.
+    let (connections, children) = children_that_ask()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(3)
+        .enable_all()
+        .build()?;
+    let answered = runtime.block_on(async {
+        let mut tasks = JoinSet::new();
+        for connection in connections {
+            tasks.spawn(async move { answer(&connection).await });
+        }
+        timeout(PATIENCE, tasks.join_all()).await
+    })?;
+    assert_eq!(answered.into_iter().sum::<u64>(), CHILDREN * QUESTIONS);
+    drop(runtime);
     children.iter().for_each(ends_well);
     Ok(())
 }
