@@ -216,6 +216,17 @@
 //! # }
 //! ```
 
+//!
+//! # Features
+//!
+//! | feature | brings |
+//! |---|---|
+//! | `interop` | segments of the package `shared_memory` and events for the package `raw_sync`, both ways |
+//! | `tokio` | `recv_async`, `send_async`, `get_async`, `put_async`: cancel-safe, without a thread |
+//!
+//! Without tokio, connections and queues are descriptors (`AsFd`) for `epoll`, mio and the like:
+//! see [`ready`].
+
 mod error;
 
 pub use error::{Error, Result};
@@ -254,6 +265,7 @@ pub use multiproc_lock::{
     AcquireTimeoutError, Lock, Mutex, OwnerDied, PlainData, RwLock, TryAcquireError,
 };
 pub use multiproc_parcel::{Descriptor, descriptor};
+pub use multiproc_pipe::ready;
 pub use multiproc_pipe::{
     Address, BufferTooShort, Client, Connection, Listener, NotThatSlice, Pipe, ReadLoan, Receiver,
     RecvBytesError, RecvError, RecvIntoError, RecvTimeoutError, SendError, SendTimeoutError,

@@ -315,6 +315,18 @@ fn named_queue() {
 }
 
 #[test]
+fn tokio_server() {
+    let lines = run("tokio_server", &[]);
+    assert!(lines.iter().any(|line| line.ends_with(" so far")));
+    let end = [
+        "process 0 was killed by signal 9 (SIGKILL)",
+        "99 processes ended well",
+        "1000 questions of 100 processes answered by one task",
+    ];
+    assert!(lines.ends_with(&end.map(str::to_owned)), "{lines:#?}");
+}
+
+#[test]
 fn process_basic() {
     let lines = run("process_basic", &[]);
     assert_eq!(lines.len(), 4, "{lines:#?}");
@@ -837,7 +849,7 @@ fn program(name: &str) -> PathBuf {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut build = Command::new(cargo);
         build.args(["build", "--package", "multiproc", "--examples"]);
-        build.args(["--features", "interop", "--profile"]); // one of them needs it
+        build.args(["--features", "interop,tokio", "--profile"]); // one of them needs each
         match profile.file_name().and_then(|name| name.to_str()) {
             Some("debug") | None => build.arg("dev"),
             Some(other) => build.arg(other),

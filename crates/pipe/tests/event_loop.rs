@@ -263,9 +263,10 @@ fn storm(flags: EpollFlags, receivers: u64, senders: u64) -> Outcome {
     let writers: Vec<Process> = (0..senders)
         .map(|seed| {
             let sender = sender.clone();
-            Process::start(move || send_unevenly(&sender, MESSAGES, seed + 1))
+            let child = Process::start(move || send_unevenly(&sender, MESSAGES, seed + 1));
+            Ok(child?)
         })
-        .collect::<Result<_, _>>()?;
+        .collect::<Outcome<_>>()?;
     drop(sender);
     writers.iter().for_each(ends_well);
     readers.iter().for_each(ends_well);
@@ -465,13 +466,14 @@ fn every_close_is_heard_of_whoever_looks_meanwhile() -> Outcome {
         let writers: Vec<Process> = (0..3)
             .map(|n| {
                 let sender = sender.clone();
-                Process::start(move || {
+                let child = Process::start(move || {
                     let mut dice = Dice::new(round * 3 + n);
                     sleep(Duration::from_micros(dice.below(2_000)));
                     drop(sender);
-                })
+                });
+                Ok(child?)
             })
-            .collect::<Result<_, _>>()?;
+            .collect::<Outcome<_>>()?;
         drop(sender);
         writers.iter().for_each(ends_well);
         readers.iter().for_each(ends_well);
