@@ -272,8 +272,9 @@ pub use multiproc_pipe::{
     Sender, Source, TryRecvError, TrySendError, WaitError, WriteLoan, wait,
 };
 pub use multiproc_process::{
-    Builder, Context, Exit, ExitValue, Fork, Process, Run, StartMethod, active_children, at_exit,
-    cpu_count, current, entry, fork, parent, set_start_method, start_method, test,
+    Builder, Context, Exit, ExitHook, ExitValue, Fork, Process, Run, StartMethod, active_children,
+    after_fork, at_exit, at_exit_with_priority, cpu_count, current, entry, force_start_method,
+    fork, parent, set_start_method, start_method, test,
 };
 pub use multiproc_queue::{
     Consumer, GetError, GetTimeoutError, JoinableQueue, Producer, PutError, PutTimeoutError, Queue,
