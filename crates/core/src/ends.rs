@@ -50,15 +50,19 @@ use crate::deadline::Deadline;
 use crate::fork;
 use crate::handover;
 use crate::identity::Identity;
-use crate::robust::RobustLock;
+use crate::robust::{RobustGuard, RobustLock};
 use crate::step;
 use multiproc_segment::Shareable;
 use std::fmt;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
+use std::time::Duration;
 use thiserror::Error;
 
 /// Ends of one kind that one object can have at a time. 16 bytes each.
 pub const MOST_ENDS: usize = 512;
+
+/// The table is locked for microseconds: after so long, something is wrong with who holds it.
+const MOST_BUSY: Duration = Duration::from_secs(1);
 
 #[derive(Shareable)]
 #[shareable(crate = multiproc_segment)]
@@ -111,6 +115,10 @@ pub enum EndError {
     /// The table is full.
     #[error("{MOST_ENDS} ends of this kind are in use already")]
     Full,
+    /// Somebody holds the table for longer than there is a reason: it was stopped right there, or
+    /// the memory is scribbled on.
+    #[error("another process holds the table of ends, and does not go on")]
+    Busy,
 }
 
 /// What a look at all ends of a kind shows.
@@ -146,20 +154,23 @@ impl Ends {
     ///
     /// # Errors
     ///
-    /// [`EndError::Full`] when every slot is held by a living process.
+    /// [`EndError::Full`] when every slot is held by a living process; [`EndError::Busy`].
     pub fn register(&self) -> Result<End, EndError> {
         let end = End::later();
         self.take_slot(&end)?;
         Ok(end)
     }
 
+    /// A stopped holder makes us wait, but not for ever; a dead one does not (its half-done
+    /// change needs no repair: see the essay).
+    fn lock(&self) -> Result<RobustGuard<'_>, EndError> {
+        let held = self.lock.acquire(Deadline::after(MOST_BUSY));
+        held.map_err(|_| EndError::Busy)
+    }
+
     fn take_slot(&self, end: &End) -> Result<(), EndError> {
         let me = Identity::me();
-        // A stopped holder makes us wait; a dead one does not (its half-done change needs
-        // no repair: see the essay).
-        let Ok(_held) = self.lock.acquire(Deadline::NEVER) else {
-            return Err(EndError::Full);
-        };
+        let _held = self.lock()?;
         if end.valid_in.load(Relaxed) == fork::generation() {
             return Ok(()); // another thread was faster
         }
@@ -468,15 +479,15 @@ impl End {
     ///
     /// # Errors
     ///
-    /// [`EndError::Closed`]: the sender died first, or somebody took it already.
+    /// [`EndError::Closed`]: the sender died first, or somebody took it already;
+    /// [`EndError::Busy`].
     pub fn arrive(ends: &Ends, ticket: Ticket) -> Result<Self, EndError> {
         let slot = ends.slots.get(ticket.index as usize);
         let slot = slot.ok_or(EndError::Closed)?;
         let me = Identity::me();
         let sender = Identity::from_bits(ticket.owner).ok_or(EndError::Closed)?;
         // Against those who find the sender dead and take its slot.
-        let held = ends.lock.acquire(Deadline::NEVER);
-        let _held = held.map_err(|_| EndError::Closed)?;
+        let _held = ends.lock()?;
         let current = slot.generation.load(Acquire) == ticket.generation; // PAIRS slot-given-up
         if !current || slot.owner.load(Acquire) != ticket.owner {
             return Err(EndError::Closed); // PAIRS slot-owned

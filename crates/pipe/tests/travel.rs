@@ -37,6 +37,7 @@ test::main! {
     an_end_whose_sender_died_is_an_error_and_the_stream_ends,
     descriptors_stay_with_their_messages_between_plain_ones,
     descriptors_wait_for_room_and_all_come,
+    who_waits_for_room_for_descriptors_sleeps,
     too_many_descriptors_are_refused_and_harm_nobody,
     without_a_courier_handles_are_refused_and_the_rest_goes,
     a_sender_without_descriptors_left_gets_its_message_back,
@@ -497,6 +498,31 @@ fn descriptors_wait_for_room_and_all_come() -> Outcome {
     (refused..3_000).try_for_each(|n| tx.send(numbered(n)))?;
     drop(tx);
     ends_well(&reader);
+    Ok(())
+}
+
+fn who_waits_for_room_for_descriptors_sleeps() -> Outcome {
+    let (rx, tx) = Pipe::<(usize, Option<Descriptor<PipeReader>>)>::simplex()?;
+    let full = (1..).find(|n| tx.try_send(numbered(*n)).is_err()).unwrap();
+    let child = start(|| tx.send(numbered(full)).map_err(|e| e.without_message()));
+    blocked(&child);
+    // utime and stime of /proc/PID/stat, in ticks.
+    let ticks = || {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.pid())).unwrap();
+        let fields: Vec<_> = stat[stat.rfind(')').unwrap()..].split(' ').collect();
+        fields[12].parse::<u64>().unwrap() + fields[13].parse::<u64>().unwrap()
+    };
+    let before = ticks();
+    let begun = std::time::Instant::now();
+    while begun.elapsed() < std::time::Duration::from_secs(1) {
+        std::thread::yield_now();
+    }
+    let spent = ticks() - before;
+    assert!(spent < 30, "{spent} of 100 ticks");
+    for n in 1..=full {
+        assert_eq!(is_its_own(rx.recv()?), n);
+    }
+    ends_well(&child);
     Ok(())
 }
 

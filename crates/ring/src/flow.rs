@@ -280,6 +280,8 @@ impl<'w> Leader<'w> {
         match wait::sleep(bell, seen, self.wait.deadline) {
             Slept::TimedOut => self.out_of_time(),
             Slept::SliceOver if (self.wait.in_vain)(true) => Next::InVain,
+            // Who is woken again and again for nothing is not kept beyond its time.
+            Slept::Look | Slept::SliceOver if self.wait.deadline.passed() => self.out_of_time(),
             Slept::Look | Slept::SliceOver => {
                 step!("ring: woken");
                 Next::Look

@@ -3,6 +3,7 @@
 mod crowd;
 mod ledger;
 mod locks;
+mod pipes;
 mod queues;
 mod remains;
 mod report;

@@ -1,7 +1,7 @@
 //! What can be tortured: a registry, to which each crate adds its own.
 
 use crate::report::Report;
-use crate::{locks, queues, sync, tasks};
+use crate::{locks, pipes, queues, sync, tasks};
 
 /// How long and in which order.
 pub(crate) struct Plan {
@@ -26,6 +26,8 @@ pub(crate) fn all() -> Vec<Box<dyn Scenario>> {
         Box::new(queues::Oversize),
         Box::new(queues::Growth),
         Box::new(tasks::Tasks),
+        Box::new(pipes::Pipes),
+        Box::new(pipes::Handles),
         Box::new(locks::Mutexes),
         Box::new(locks::Locks),
         Box::new(locks::RwLocks),

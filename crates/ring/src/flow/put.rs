@@ -170,7 +170,15 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
         put.tag.store(tag, Relaxed);
         step!("carry: begin");
         let mut leader = Leader::new(&put.waiting, wait);
-        while !(deposit(tag)? || self.make_room_in_courier(position) && deposit(tag)?) {
+        // Making room rings for those who wait for it, us among them: once a slice.
+        let mut make_room = Deadline::NOW;
+        while !deposit(tag)? {
+            if make_room.passed() {
+                make_room = Deadline::after(wait::SLICE);
+                if self.make_room_in_courier(position) && deposit(tag)? {
+                    break;
+                }
+            }
             let next = leader.wait(&signs.room, &get.lock);
             if signs.shut.load(Relaxed) != 0 || matches!(next, Next::InVain) {
                 return Err(PutError::Closed);
