@@ -205,6 +205,10 @@ impl<S, R, C> Ready for Connection<S, R, C> {
         self.receiver.arm(quieten)
     }
 
+    fn token(&self) -> Option<u64> {
+        self.receiver.token()
+    }
+
     fn look_is_due(&self) -> bool {
         self.receiver.look_is_due()
     }

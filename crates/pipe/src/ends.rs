@@ -416,6 +416,13 @@ impl<T, C> Ready for Receiver<T, C> {
         }
     }
 
+    fn token(&self) -> Option<u64> {
+        match &self.line {
+            RecvLine::Ring(end) => end.ring().courier_number(),
+            RecvLine::Stream(_) => None,
+        }
+    }
+
     fn look_is_due(&self) -> bool {
         match &self.line {
             RecvLine::Ring(end) => end.look_is_due(),
