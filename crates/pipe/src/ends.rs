@@ -420,6 +420,13 @@ impl<T, C> Ready for Receiver<T, C> {
         }
     }
 
+    fn token(&self) -> Option<u64> {
+        match &self.line {
+            RecvLine::Ring(end) => end.ring().courier_number(),
+            RecvLine::Stream(_) => None,
+        }
+    }
+
     fn courier(&self) -> Option<BorrowedFd<'_>> {
         match &self.line {
             RecvLine::Ring(end) => end.ring().bell(),
