@@ -73,6 +73,7 @@ trait Objects: Sized {
 }
 
 fn stamps<O: Objects>(run: &Run) -> Res<Outcome> {
+    sys::raise_descriptor_limit()?;
     let mut objects = O::create()?;
     let turns = Mapping::new(8)?;
     // SAFETY: the start of the mapping is aligned, and accessed as this atomic only.

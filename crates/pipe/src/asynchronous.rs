@@ -17,7 +17,9 @@ impl<T, C: Codec<T>> Receiver<T, C> {
     ///
     /// Cancel-safe: nothing was received by a future that is dropped before it completes.
     ///
-    /// Over TCP, a message that has begun to come is received to its end without a pause.
+    /// Where several processes share this end, it stops for the moment in which another one takes
+    /// a message, as [`Receiver::try_recv`] does. Over TCP, a message that has begun to come is
+    /// received to its end without a pause.
     ///
     /// ```rust,standalone_crate
     /// use multiproc_pipe::Pipe;

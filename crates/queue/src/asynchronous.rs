@@ -39,8 +39,9 @@ impl<T, C: Codec<T>> Queue<T, C> {
     /// *Waits until* there is one. *Wakes when* a writer puts one. *If a peer dies*: as
     /// [`Queue::get`].
     ///
-    /// Cancel-safe: nothing was taken by a future that is dropped before it completes. A queue
-    /// that was opened by name has nothing that could ring: it is looked at every 2 ms.
+    /// Cancel-safe: nothing was taken by a future that is dropped before it completes. It stops
+    /// for the moment in which another process takes a message, as [`Queue::try_get`] does. A
+    /// queue that was opened by name has nothing that could ring: it is looked at every 2 ms.
     ///
     /// # Errors
     ///
