@@ -890,21 +890,21 @@ fn a_thousand_idle_ones_and_one_that_is_ready() -> Outcome {
         (0..1_000).map(|_| Pipe::simplex().unwrap()).collect();
     let readers = || pipes.iter().map(|(rx, _)| rx);
     let waiter = start(|| {
-        for n in 0..1_000 {
+        for (n, (rx, tx)) in pipes.iter().enumerate() {
             let ready = wait(readers(), None).unwrap();
             assert_eq!(ready, [n]);
-            assert_eq!(pipes[n].0.try_recv(), Ok(n as u32));
-            pipes[n].1.send(u32::MAX).unwrap();
-            assert_eq!(pipes[n].0.try_recv(), Ok(u32::MAX));
+            assert_eq!(rx.try_recv(), Ok(n as u32));
+            tx.send(u32::MAX).unwrap();
+            assert_eq!(rx.try_recv(), Ok(u32::MAX));
         }
     });
     polls(&waiter);
     let begun = Instant::now();
-    for n in 0..1_000 {
-        pipes[n].1.send(n as u32)?;
+    for (n, (rx, tx)) in pipes.iter().enumerate() {
+        tx.send(n as u32)?;
         until("the message to be taken", || {
             // Nothing is there any more, and nobody is in the middle of it.
-            pipes[n].0.poll(Duration::ZERO).is_ok_and(|there| !there)
+            rx.poll(Duration::ZERO).is_ok_and(|there| !there)
         });
     }
     ends_well(&waiter);
