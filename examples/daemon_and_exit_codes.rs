@@ -1,81 +1,90 @@
-//! Exit codes (0, n, 1 after a panic, -9 after a kill), a sentinel waited on together with a
-//! Connection, and a daemon that ends with its parent. Mirrors Python's `Process.exitcode`,
-//! `Process.sentinel` with `connection.wait`, and `daemon=True`.
-//!
-//! ```text
-//! cargo run --release --example daemon_and_exit_codes -- [--scale 1.0]
-//! ```
+//! How children end: exit codes 0, n, 1 after a panic and -9 after a kill; and daemons, which end with their parent.
+//! Mirrors the tutorial's `p.exitcode`, `p.sentinel` and `p.daemon = True`, and a `kill -9` that it does not try:
+//! there, a daemon outlives a parent that was killed. Here it does not.
 
 mod common;
 
 use common::Options;
-use multiproc::{self as mp, Exit, Pipe, Process, Source};
-use std::process::ExitCode;
+use multiproc::{self as mp, Pipe, Process, Source};
 use std::thread::sleep;
 use std::time::Duration;
 
 fn main() -> mp::Result {
     let options = Options::read(&[]);
-    let pause = options.seconds(1.0);
 
-    let fine = Process::start(|| {})?;
-    let three = Process::start(|| ExitCode::from(3))?;
-    // Its message goes to standard error, as a panic's does.
-    let panics = Process::start(|| {
-        std::panic::set_hook(Box::new(|_| eprintln!("the child panics, on purpose")));
-        panic!("on purpose");
-    })?;
-    let killed = Process::start(|| sleep(Duration::from_secs(3600)))?;
+    let busy = || -> () {
+        loop {
+            sleep(Duration::from_secs(1));
+        }
+    };
+    let killed = Process::start(busy)?;
     killed.kill()?;
     for (what, child) in [
-        ("returned", fine),
-        ("returned 3", three),
-        ("panicked", panics),
-        ("was killed", killed),
+        ("it returned", Process::start(|| ())?),
+        ("it returned 3", Process::start(|| 3)?),
+        (
+            "it panicked",
+            Process::start(|| -> () { panic!("on purpose") })?,
+        ),
+        ("it was killed", killed),
     ] {
-        // Python's sign: -9 for signal 9.
-        let code = match child.join()? {
-            Exit::Code(code) => code,
-            Exit::Signal(signal) => -signal,
-        };
-        println!("{what}: exit code {code}");
+        println!("{what}: exit code {}", child.join()?.code());
     }
 
-    // Whichever comes first: a message, or the end of the process.
-    let (left, right) = Pipe::<String>::duplex()?;
-    let worker = Process::start(move || -> mp::Result {
-        right.send("working".into())?;
+    // Its sentinel and a connection to it, waited for together. Both are ready in the end, in any order.
+    let pause = options.seconds(0.5);
+    let (ours, theirs) = Pipe::<String>::duplex()?;
+    let child = Process::start(move || -> mp::Result {
+        sleep(pause);
+        theirs.send("half done".into())?;
         sleep(pause);
         Ok(())
     })?;
-    let (mut running, mut talking) = (true, true);
-    while running {
-        let sources = [Source::descriptor(&worker), Source::from(&left)];
-        let sources = if talking { &sources[..] } else { &sources[..1] };
-        for ready in mp::wait(sources.iter().copied(), None)? {
-            match ready {
-                0 => running = false,
-                _ => match left.recv() {
-                    Ok(text) => println!("message: {text}"),
-                    Err(_) => talking = false,
-                },
+    let (mut talks, mut runs) = (true, true);
+    while talks || runs {
+        let sentinel = Source::descriptor(&child);
+        let sources = match (talks, runs) {
+            (true, true) => vec![Source::from(&ours), sentinel],
+            (true, false) => vec![Source::from(&ours)],
+            _ => vec![sentinel],
+        };
+        for ready in mp::wait(sources, None)? {
+            if talks && ready == 0 {
+                match ours.recv() {
+                    Ok(text) => println!("it says: {text}"),
+                    Err(_) => talks = false, // nobody holds the other end
+                }
+            } else {
+                runs = false;
             }
         }
     }
-    println!("sentinel: the worker {}", worker.join()?);
+    println!("it has ended: exit code {}", child.join()?.code());
 
-    // A parent whose daemon would run for an hour.
-    let (rx, tx) = Pipe::<u32>::simplex()?;
+    // A daemon of a process that is killed: it holds the only sender of this pipe.
+    let (signs_of_life, sender) = Pipe::<u32>::simplex()?;
     let parent = Process::start(move || -> mp::Result {
         let daemon = Process::builder()
             .daemon(true)
-            .start(|| sleep(Duration::from_secs(3600)))?;
-        tx.send(daemon.pid())?;
+            .start(move || -> mp::Result {
+                sender.send(mp::current().pid())?;
+                busy();
+                Ok(())
+            })?;
+        daemon.join()?.ok()?;
         Ok(())
     })?;
-    let daemon = rx.recv()?;
-    parent.join()?.ok()?;
-    let there = std::path::Path::new(&format!("/proc/{daemon}")).exists();
-    println!("the daemon ended with its parent: {}", !there);
+    signs_of_life.recv()?;
+    println!("a daemon runs");
+    parent.kill()?;
+    println!("its parent was killed: exit code {}", parent.join()?.code());
+    // Closed as soon as nobody holds the other end, however that came.
+    match signs_of_life.recv() {
+        Err(_) => println!("the daemon has ended, too"),
+        Ok(pid) => println!("unexpected: {pid} lives on"),
+    }
+
+    // And one of our own: it ends when `main` does, which does not wait for it.
+    Process::builder().daemon(true).start(busy)?;
     Ok(())
 }

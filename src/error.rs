@@ -47,10 +47,11 @@ pub enum Error {
     BufferTooShort(#[from] pipe::BufferTooShort),
     NotThatSlice(#[from] pipe::NotThatSlice),
     Wait(#[from] pipe::WaitError),
-    Address(#[from] pipe::InvalidAddress),
     Bind(#[from] pipe::BindError),
     Accept(#[from] pipe::AcceptError),
     Connect(#[from] pipe::ConnectError),
+    Handshake(#[from] pipe::HandshakeError),
+    InvalidAddress(#[from] pipe::InvalidAddress),
     TaskDone(#[from] queue::TaskDoneError),
     JoinTasks(#[from] queue::JoinError),
     JoinTasksTimeout(#[from] queue::JoinTimeoutError),
@@ -211,5 +212,10 @@ mod tests {
         becomes_ours::<pipe::BufferTooShort>();
         becomes_ours::<pipe::NotThatSlice>();
         becomes_ours::<pipe::WaitError>();
+        becomes_ours::<pipe::BindError>();
+        becomes_ours::<pipe::AcceptError>();
+        becomes_ours::<pipe::ConnectError>();
+        becomes_ours::<pipe::HandshakeError>();
+        becomes_ours::<pipe::InvalidAddress>();
     }
 }

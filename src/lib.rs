@@ -216,6 +216,17 @@
 //! # }
 //! ```
 
+//!
+//! # Features
+//!
+//! | feature | brings |
+//! |---|---|
+//! | `interop` | segments of the package `shared_memory` and events for the package `raw_sync`, both ways |
+//! | `tokio` | `recv_async`, `send_async`, `get_async`, `put_async`: cancel-safe, without a thread |
+//!
+//! Without tokio, connections and queues are descriptors (`AsFd`) for `epoll`, mio and the like:
+//! see [`ready`].
+
 mod error;
 
 pub use error::{Error, Result};
@@ -254,14 +265,16 @@ pub use multiproc_lock::{
     AcquireTimeoutError, Lock, Mutex, OwnerDied, PlainData, RwLock, TryAcquireError,
 };
 pub use multiproc_parcel::{Descriptor, descriptor};
+pub use multiproc_pipe::ready;
 pub use multiproc_pipe::{
     Address, BufferTooShort, Client, Connection, Listener, NotThatSlice, Pipe, ReadLoan, Receiver,
     RecvBytesError, RecvError, RecvIntoError, RecvTimeoutError, SendError, SendTimeoutError,
     Sender, Source, TryRecvError, TrySendError, WaitError, WriteLoan, wait,
 };
 pub use multiproc_process::{
-    Builder, Context, Exit, ExitValue, Fork, Process, Run, StartMethod, active_children, at_exit,
-    cpu_count, current, entry, fork, parent, set_start_method, start_method, test,
+    Builder, Context, Exit, ExitHook, ExitValue, Fork, Process, Run, StartMethod, active_children,
+    after_fork, at_exit, at_exit_with_priority, cpu_count, current, entry, force_start_method,
+    fork, parent, set_start_method, start_method, test,
 };
 pub use multiproc_queue::{
     Consumer, GetError, GetTimeoutError, JoinableQueue, Producer, PutError, PutTimeoutError, Queue,

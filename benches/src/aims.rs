@@ -48,6 +48,9 @@ impl Bound {
 
 const ONE_WAY: &str = "queue-oneway";
 const ROUND_TRIP: &str = "queue-roundtrip";
+const KIB: usize = 1 << 10;
+const PIPE: &str = "pipe-oneway";
+const PIPE_ROUND_TRIP: &str = "pipe-roundtrip";
 
 const fn aim(
     what: &'static str,
@@ -67,7 +70,7 @@ const fn aim(
     }
 }
 
-const AIMS: [Aim; 9] = [
+const AIMS: [Aim; 18] = [
     aim(
         "put and get, 1p1c",
         (ONE_WAY, "1p1c", 8),
@@ -131,6 +134,69 @@ const AIMS: [Aim; 9] = [
         Some("futex"),
         Bound::AtMost(1.15),
     ),
+    aim(
+        "pipe, 8 B",
+        (PIPE, "one way", 8),
+        "multiproc bytes",
+        Some("ideal bytes"),
+        Bound::AtLeast(0.6),
+    ),
+    aim(
+        "pipe, 8 B, plain",
+        (PIPE, "one way", 8),
+        "multiproc plain",
+        Some("ideal bytes"),
+        Bound::AtLeast(0.6),
+    ),
+    aim(
+        "pipe, 1 KiB",
+        (PIPE, "one way", KIB),
+        "multiproc bytes",
+        Some("ideal bytes"),
+        Bound::AtLeast(0.7),
+    ),
+    aim(
+        "pipe, 64 KiB",
+        (PIPE, "one way", 64 * KIB),
+        "multiproc bytes",
+        Some("ideal bytes"),
+        Bound::AtLeast(0.9),
+    ),
+    aim(
+        "pipe, 1 MiB",
+        (PIPE, "one way", KIB * KIB),
+        "multiproc bytes",
+        Some("ideal bytes"),
+        Bound::AtLeast(0.9),
+    ),
+    aim(
+        "pipe round trip, awake",
+        (PIPE_ROUND_TRIP, "awake", 8),
+        "multiproc bytes",
+        Some("ideal bytes"),
+        Bound::AtMost(1.2),
+    ),
+    aim(
+        "pipe round trip, asleep",
+        (PIPE_ROUND_TRIP, "asleep", 8),
+        "multiproc bytes",
+        Some("futex"),
+        Bound::AtMost(1.15),
+    ),
+    aim(
+        "wait over 1,000 idle",
+        ("wait", "1,000 idle", 0),
+        "multiproc wait",
+        None,
+        Bound::AtMost(100.0),
+    ),
+    aim(
+        "epoll over 1,000 idle",
+        ("wait", "1,000 idle", 0),
+        "multiproc in epoll",
+        None,
+        Bound::AtMost(100.0),
+    ),
 ];
 
 /// A line per aim that the run can tell about; nothing if there is none.
@@ -157,9 +223,8 @@ pub(crate) fn table(results: &Results) -> String {
                 }
                 None => continue,
             };
-            let base = aim
-                .base
-                .map_or("msg/s".to_owned(), |base| format!("/ {base}"));
+            let unit = entry.metrics.first().map_or("", |metric| metric.unit);
+            let base = aim.base.map_or(unit.to_owned(), |base| format!("/ {base}"));
             let bound = aim.bound.text();
             let _ = writeln!(text, "  {:<26}{base:<20}{bound:<9}{line}", aim.what);
         }
@@ -204,7 +269,7 @@ mod tests {
     /// Whoever renames a row or a contender renames it here, too.
     #[test]
     fn every_aim_has_its_row() {
-        let groups: Vec<Group> = crate::queue::groups();
+        let groups: Vec<Group> = crate::groups();
         for aim in &AIMS {
             let found = groups
                 .iter()

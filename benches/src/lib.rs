@@ -12,9 +12,11 @@
 //! | `sys` | isolated measurements: fork, pin, watchdog, shared memory, futex |
 //! | `channel` | what a queue-like contender is, and how one is driven |
 //! | `queue` | the groups `queue-oneway` and `queue-roundtrip` |
+//! | `pipe` | the groups `pipe-oneway` and `pipe-roundtrip` |
 //! | `lock` | the group `lock` |
 //! | `wakeup` | the group `wakeup` |
 //! | `start` | the group `start` |
+//! | `wait` | the group `wait` |
 //! | `ideal` | the limit: a ring between two polling processes |
 //! | `ours` | multiproc's own rows |
 //! | `peers` | everybody else, one small file each |
@@ -31,28 +33,35 @@ mod ideal;
 mod lock;
 mod ours;
 mod peers;
+mod pipe;
 mod plot;
 mod queue;
 mod report;
 mod start;
 mod sys;
+mod wait;
 mod wakeup;
 
 use std::path::Path;
 use std::process::ExitCode;
 
+/// All of them, in the order of the tables.
+fn groups() -> Vec<harness::Group> {
+    let groups = [
+        queue::groups(),
+        pipe::groups(),
+        lock::groups(),
+        wakeup::groups(),
+        wait::groups(),
+        start::groups(),
+    ];
+    groups.into_iter().flatten().collect()
+}
+
 /// Runs what the command line asks for, prints the tables, and writes `report.json` and `index.html` into `folder`.
 pub fn main(folder: &Path) -> ExitCode {
     start::entry();
-    let groups: Vec<_> = [
-        queue::groups(),
-        lock::groups(),
-        wakeup::groups(),
-        start::groups(),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
+    let groups = groups();
     let args = match args::parse(std::env::args().skip(1), &groups) {
         Ok(args) => args,
         Err(message) => {

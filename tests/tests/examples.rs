@@ -315,20 +315,15 @@ fn named_queue() {
 }
 
 #[test]
-fn daemon_and_exit_codes() {
-    let lines = run("daemon_and_exit_codes", &[]);
-    assert_eq!(
-        lines,
-        [
-            "returned: exit code 0",
-            "returned 3: exit code 3",
-            "panicked: exit code 1",
-            "was killed: exit code -9",
-            "message: working",
-            "sentinel: the worker ended with exit code 0",
-            "the daemon ended with its parent: true",
-        ]
-    );
+fn tokio_server() {
+    let lines = run("tokio_server", &[]);
+    assert!(lines.iter().any(|line| line.ends_with(" so far")));
+    let end = [
+        "process 0 was killed by signal 9 (SIGKILL)",
+        "99 processes ended well",
+        "1000 questions of 100 processes answered by one task",
+    ];
+    assert!(lines.ends_with(&end.map(str::to_owned)), "{lines:#?}");
 }
 
 #[test]
@@ -365,6 +360,23 @@ fn process_class_waits_for_the_children_that_it_does_not_join() {
         started.elapsed() >= Duration::from_millis(100),
         "it did not wait for its children"
     );
+}
+
+#[test]
+fn daemon_and_exit_codes() {
+    let lines = run("daemon_and_exit_codes", &[]);
+    let expected = [
+        "it returned: exit code 0",
+        "it returned 3: exit code 3",
+        "it panicked: exit code 1",
+        "it was killed: exit code -9",
+        "it says: half done",
+        "it has ended: exit code 0",
+        "a daemon runs",
+        "its parent was killed: exit code -9",
+        "the daemon has ended, too",
+    ];
+    assert_eq!(lines, expected);
 }
 
 #[test]
@@ -837,7 +849,7 @@ fn program(name: &str) -> PathBuf {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut build = Command::new(cargo);
         build.args(["build", "--package", "multiproc", "--examples"]);
-        build.args(["--features", "interop", "--profile"]); // one of them needs it
+        build.args(["--features", "interop,tokio", "--profile"]); // one of them needs each
         match profile.file_name().and_then(|name| name.to_str()) {
             Some("debug") | None => build.arg("dev"),
             Some(other) => build.arg(other),

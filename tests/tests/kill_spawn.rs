@@ -1,7 +1,8 @@
 //! Killed at every step of a start by spawn and by fork server: whoever starts, whoever is
 //! started, and the server in between. Nobody hangs, nothing is left, the function runs for a
 //! starter that got to the end or not at all, and whoever lives on gets an error that says what
-//! happened, and its arguments back.
+//! happened, and its arguments back. Among these is an end of a queue: it is the child's, or comes
+//! back, or is closed, and never stays open without anybody to hold it.
 
 use multiproc_core::step;
 use multiproc_core::{deadline::Deadline, fd::wait_readable};
@@ -10,6 +11,7 @@ use multiproc_process::{
     Context, Descriptor, Exit, ExitValue, JoinError, NotStarted, Process, StartError, StartMethod,
     active_children,
 };
+use multiproc_queue::{Consumer, GetTimeoutError, Producer, Queue};
 use std::io::{PipeReader, PipeWriter, Read, pipe};
 use std::os::fd::AsFd;
 use std::process::ExitCode;
@@ -45,14 +47,20 @@ fn main() -> ExitCode {
     })
 }
 
-type Out = Descriptor<PipeWriter>;
+/// What a child gets: the ends of a pipe and of a queue.
+type Ends = (Descriptor<PipeWriter>, Producer<u64>);
 
-fn told() -> (PipeReader, Out) {
+/// What remains here.
+struct Told(PipeReader, Consumer<u64>);
+
+fn told() -> (Told, Ends) {
     let (reader, writer) = pipe().unwrap();
-    (reader, Descriptor(writer))
+    let (producer, consumer) = Queue::bounded(10).unwrap().split();
+    (Told(reader, consumer), (Descriptor(writer), producer))
 }
 
-fn run(Descriptor(mut out): Out) {
+fn run((Descriptor(mut out), producer): Ends) {
+    producer.put(7).unwrap();
     std::io::Write::write_all(&mut out, b"ran").unwrap();
 }
 
@@ -72,6 +80,27 @@ fn all_of(mut reader: PipeReader) -> String {
             0 => return String::from_utf8(text).unwrap(),
             n => text.extend_from_slice(&buffer[..n]),
         }
+    }
+}
+
+impl Told {
+    /// What the child said until nobody holds the other ends: in the pipe "ran" or nothing, and
+    /// in the queue no less.
+    fn all(self) -> String {
+        let text = all_of(self.0);
+        let mut got = Vec::new();
+        loop {
+            match self.1.get_timeout(Duration::from_secs(20)) {
+                Ok(n) => got.push(n),
+                Err(GetTimeoutError::Closed) => break,
+                Err(error) => panic!("after {got:?}: {error}"),
+            }
+        }
+        match &*text {
+            "ran" => assert_eq!(got, [7]),
+            _ => assert!(got.is_empty() || got == [7]),
+        }
+        text
     }
 }
 
@@ -105,10 +134,11 @@ fn each_step_of_a_starter(method: StartMethod, before: fn()) -> Outcome {
             let started = context.start(run, out);
             step::disarm();
             drop(started.map_err(StartError::from));
-        })?;
+        })
+        .map_err(StartError::from)?;
         assert_eq!(starter.join()?, Exit::Signal(9));
         let ran = let_go.is_some_and(|let_go| n >= let_go);
-        assert_eq!(all_of(report), if ran { "ran" } else { "" });
+        assert_eq!(report.all(), if ran { "ran" } else { "" });
     }
     Ok(())
 }
@@ -163,17 +193,17 @@ fn a_spawned_child_is_killed_at_each_step() -> Outcome {
                 assert!(active_children().is_empty());
                 // It never ran, and the arguments are as good as new.
                 let child = Context::new(StartMethod::Spawn).start(run, task)?;
-                assert_eq!(all_of(report), "ran");
+                assert_eq!(report.all(), "ran");
                 child.join()?.ok()?;
             }
             Ok(child) => match child.join()? {
                 Exit::Signal(9) => {
                     killed += 1;
-                    assert!(["", "ran"].contains(&&*all_of(report)));
+                    assert!(["", "ran"].contains(&&*report.all()));
                 }
                 exit => {
                     assert_eq!(exit, Exit::Code(0), "step {n}");
-                    assert_eq!(all_of(report), "ran");
+                    assert_eq!(report.all(), "ran");
                     break;
                 }
             },
@@ -226,7 +256,7 @@ fn a_server_or_its_child_is_killed_at_each_step() -> Outcome {
         })?;
         let outcome = all_of(stories);
         program.join()?.ok()?;
-        let text = all_of(report);
+        let text = report.all();
         let right = match &*outcome {
             "ran" => text == "ran",
             "killed or unknown" => ["", "ran"].contains(&&*text),

@@ -1,7 +1,7 @@
 //! The gate between fork and run: the child starts when the parent has let go, or never.
 
 use multiproc_core::{fork::HeldHere, step};
-use multiproc_process::{Exit, Process, StartError, active_children, test};
+use multiproc_process::{Context, Exit, Process, StartError, StartMethod, active_children, test};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::cell::Cell;
 use std::io::{PipeWriter, Read, Write, pipe};
@@ -239,7 +239,16 @@ fn a_failed_fork_gives_the_closure_back() -> Outcome {
     }
     let (_, most) = getrlimit(Resource::RLIMIT_NPROC)?;
     setrlimit(Resource::RLIMIT_NPROC, 0, most)?;
-    start_fails()
+    start_fails()?;
+    for method in StartMethod::ALL {
+        let refused = Context::new(method).start(|text: String| drop(text), "back".into());
+        let refused = refused.expect_err("as many processes run as may");
+        assert!(matches!(refused.why, StartError::System(_)), "{refused:?}");
+        assert!(refused.why.to_string().contains("ulimit -u"), "{refused}");
+        assert_eq!(refused.task, "back");
+    }
+    assert!(active_children().is_empty());
+    Ok(())
 }
 
 fn descriptors_that_run_out_give_the_closure_back() -> Outcome {

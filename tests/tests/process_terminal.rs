@@ -41,10 +41,8 @@ fn terminal() -> std::io::Result<(File, OwnedFd)> {
 fn sit_down_at(terminal: &OwnedFd) {
     nix::unistd::setsid().unwrap();
     // SAFETY: a number; this process leads a session without a terminal.
-    assert_eq!(
-        unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSCTTY, 0) },
-        0
-    );
+    let done = unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSCTTY, 0) };
+    assert_eq!(done, 0);
     nix::unistd::dup2_stdin(terminal).unwrap();
     nix::unistd::dup2_stdout(terminal).unwrap();
     nix::unistd::dup2_stderr(terminal).unwrap();

@@ -37,7 +37,7 @@ use nix::sys::socket::{
 };
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 pub use crate::fd::MOST_DESCRIPTORS;
 
@@ -51,6 +51,8 @@ const MOST_DATAGRAMS: usize = 4096;
 #[derive(Debug)]
 pub struct Courier {
     socket: OwnedFd,
+    /// No other courier of this process ever has it.
+    number: u64,
     /// Does an event loop of the user's own wait for it, in this process?
     watched: AtomicBool,
 }
@@ -92,10 +94,18 @@ impl Courier {
     }
 
     fn over(socket: OwnedFd) -> Self {
+        static MADE: AtomicU64 = AtomicU64::new(0);
         Self {
             socket,
+            // Relaxed: only different numbers are wanted.
+            number: MADE.fetch_add(1, Relaxed),
             watched: AtomicBool::new(false),
         }
+    }
+
+    /// A number that no other courier of this process ever has.
+    pub fn number(&self) -> u64 {
+        self.number
     }
 
     /// The socket, for an event loop of the user's own; and [`Courier::is_watched`] from now on.

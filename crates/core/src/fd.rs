@@ -131,7 +131,8 @@ fn taken_from(message: &libc::msghdr) -> Vec<OwnedFd> {
     while let Some(header) = unsafe { next.as_ref() } {
         // SAFETY: a header inside the buffer.
         let (data, before) = unsafe { (libc::CMSG_DATA(next), libc::CMSG_LEN(0)) };
-        let bytes = header.cmsg_len.saturating_sub(before as usize);
+        #[allow(clippy::unnecessary_cast)] // another C library's is another type
+        let bytes = (header.cmsg_len as usize).saturating_sub(before as usize);
         let numbers = (0..bytes / size_of::<RawFd>()).map(|nth| {
             // SAFETY: the kernel wrote so many numbers there.
             unsafe { data.cast::<RawFd>().add(nth).read_unaligned() }

@@ -21,12 +21,17 @@
 //! | [`codec`] | messages as bytes: serde, plain data, bytes; the descriptors of handles in them |
 //! | [`ends`] | registered ends: what the other side hears of them, and how they travel |
 //! | [`ready`] | waiting for many things at a time |
+//! | `asynchronous` | the same for tasks of tokio (feature `tokio`) |
 //! | [`loan`] | bytes written and read in place |
 //!
 //! If a process dies here: this crate has no state of its own; see `multiproc_ring` for the
 //! records and `multiproc_core::courier` for the descriptors.
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "tokio")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
+pub mod asynchronous;
 pub mod codec;
 pub mod ends;
 mod error;

@@ -25,6 +25,9 @@
 //!
 //! If a process dies here: what it has armed costs one bell; nothing else is shared.
 
+mod many;
+
+use many::Many;
 use multiproc_core::deadline::Deadline;
 use multiproc_core::fd::{self, TICK};
 use multiproc_core::identity::Identity;
@@ -54,6 +57,12 @@ pub trait Ready {
     /// again. `quieten`: what it has rung for so far is done with.
     #[doc(hidden)]
     fn arm(&self, quieten: bool) -> bool;
+
+    /// A number for life of the courier, if it is one.
+    #[doc(hidden)]
+    fn token(&self) -> Option<u64> {
+        None
+    }
 
     /// What becomes readable then. `None`: made without a courier, or opened by name.
     #[doc(hidden)]
@@ -158,29 +167,63 @@ const MOST_IN_VAIN: u32 = 16;
 struct Waiting<'s, 'a> {
     sources: &'s [Source<'a>],
     deadline: Deadline,
+    /// What is waited for with `poll`, and the indices of the sources (of the last entry, if there
+    /// is an `epoll`, none).
     polled: Vec<libc::pollfd>,
+    whose: Vec<usize>,
+    many: Option<Box<Many>>,
+    /// Can one of the objects not ring?
+    mute: bool,
+    /// Who showed something in the last sleep, in order.
+    rang: Vec<usize>,
     /// Bells in a row for which nothing was there.
     in_vain: u32,
 }
 
 impl<'s, 'a> Waiting<'s, 'a> {
     fn new(sources: &'s [Source<'a>], deadline: Deadline) -> Self {
-        let fd = |source: &Source<'_>| match source {
-            // A negative one is skipped by `poll`.
-            Source::Object(object) => object.courier().map_or(-1, |fd| fd.as_raw_fd()),
-            Source::Descriptor(fd) => fd.as_raw_fd(),
+        let candidates = || {
+            let known = |(index, source): (usize, &Source<'a>)| match source {
+                Source::Object(object) => Some((index, (object.token()?, object.courier()?))),
+                Source::Descriptor(_) => None,
+            };
+            let all: Vec<_> = sources.iter().enumerate().filter_map(known).collect();
+            (all.len() >= many::MANY).then(|| Many::of(&all)).flatten()
         };
-        let pollfd = |source| libc::pollfd {
-            fd: fd(source),
-            events: libc::POLLIN,
-            revents: 0,
-        };
-        Self {
+        let many = (sources.len() >= many::MANY).then(candidates).flatten();
+        let mut waiting = Self {
             sources,
             deadline,
-            polled: sources.iter().map(pollfd).collect(),
+            polled: Vec::new(),
+            whose: Vec::new(),
+            many,
+            mute: false,
+            rang: Vec::new(),
             in_vain: 0,
+        };
+        for (index, source) in sources.iter().enumerate() {
+            match source {
+                Source::Descriptor(fd) => waiting.poll_too(index, fd.as_raw_fd()),
+                Source::Object(object) if waiting.many.is_some() && object.token().is_some() => {}
+                Source::Object(object) => match object.courier() {
+                    Some(fd) => waiting.poll_too(index, fd.as_raw_fd()),
+                    None => waiting.mute = true,
+                },
+            }
         }
+        if let Some(fd) = waiting.many.as_ref().map(|many| many.descriptor()) {
+            waiting.poll_too(usize::MAX, fd);
+        }
+        waiting
+    }
+
+    fn poll_too(&mut self, index: usize, fd: i32) {
+        self.whose.push(index);
+        self.polled.push(libc::pollfd {
+            fd,
+            events: libc::POLLIN,
+            revents: 0,
+        });
     }
 
     fn run(mut self) -> Result<Vec<usize>, WaitError> {
@@ -212,6 +255,9 @@ impl<'s, 'a> Waiting<'s, 'a> {
                 }
                 // A bell, and somebody else was faster.
                 self.in_vain += 1;
+                if self.many.as_ref().is_some_and(|many| many.is_crowded()) {
+                    self = Self::new(self.sources, self.deadline);
+                }
             } else {
                 // At the end of a slice, and before giving up: who is alive?
                 thorough = true;
@@ -221,11 +267,7 @@ impl<'s, 'a> Waiting<'s, 'a> {
     }
 
     fn slice(&self) -> Duration {
-        let mute = self
-            .sources
-            .iter()
-            .any(|source| matches!(source, Source::Object(object) if object.courier().is_none()));
-        let slice = if mute { TICK } else { SLICE };
+        let slice = if self.mute { TICK } else { SLICE };
         self.deadline
             .remaining()
             .map_or(slice, |left| left.min(slice))
@@ -234,14 +276,17 @@ impl<'s, 'a> Waiting<'s, 'a> {
     /// Arms every object. False: one of them is not worth sleeping for. What has just rung for
     /// nothing is quietened.
     fn arm_all(&self) -> bool {
-        let mut all = self.sources.iter().zip(&self.polled);
-        all.all(|(source, polled)| match source {
-            Source::Object(object) => object.courier().is_none() || object.arm(polled.revents != 0),
-            Source::Descriptor(_) => true,
+        let mut rang = self.rang.iter().peekable();
+        self.sources.iter().enumerate().all(|(index, source)| {
+            let has_rung = rang.next_if_eq(&&index).is_some();
+            match source {
+                Source::Object(object) => object.courier().is_none() || object.arm(has_rung),
+                Source::Descriptor(_) => true,
+            }
         })
     }
 
-    /// True if something can be read; false after a slice, or a signal.
+    /// True if something rang or can be read; false after a slice, or a signal.
     fn sleep(&mut self) -> io::Result<bool> {
         let slice = self.slice();
         if self.in_vain < MOST_IN_VAIN {
@@ -249,17 +294,19 @@ impl<'s, 'a> Waiting<'s, 'a> {
         }
         // A bell that cannot be taken away (its peer was stopped in the middle of something), or
         // a peer that rings and rings.
-        let noisy: Vec<usize> = (0..self.sources.len())
-            .filter(|at| matches!(self.sources[*at], Source::Object(_)))
-            .filter(|at| self.polled[*at].revents != 0)
+        let flip = |waiting: &mut Self, noisy: &[usize]| {
+            for at in noisy {
+                waiting.polled[*at].fd = !waiting.polled[*at].fd;
+            }
+        };
+        let is_object =
+            |index: usize| !matches!(self.sources.get(index), Some(Source::Descriptor(_)));
+        let noisy: Vec<usize> = (0..self.polled.len())
+            .filter(|at| is_object(self.whose[*at]) && self.polled[*at].revents != 0)
             .collect();
-        noisy
-            .iter()
-            .for_each(|at| self.polled[*at].fd = !self.polled[*at].fd);
+        flip(self, &noisy);
         let slept = self.poll(slice.min(TICK));
-        noisy
-            .iter()
-            .for_each(|at| self.polled[*at].fd = !self.polled[*at].fd);
+        flip(self, &noisy);
         slept
     }
 
@@ -284,26 +331,44 @@ impl<'s, 'a> Waiting<'s, 'a> {
 
     /// What is ready after a `poll`: descriptors that can be read, objects that rang and have
     /// something, and those known to have.
-    fn everything_ready(&self, known: Vec<usize>) -> Vec<usize> {
-        let mut known = known.into_iter().peekable();
-        let mut ready = Vec::new();
-        for (index, (source, polled)) in self.sources.iter().zip(&self.polled).enumerate() {
-            let is_known = known.next_if_eq(&index).is_some();
-            let is_ready = match source {
+    fn everything_ready(&self, mut ready: Vec<usize>) -> Vec<usize> {
+        let known = ready.len();
+        for index in &self.rang {
+            let is_ready = match &self.sources[*index] {
                 Source::Object(object) => {
-                    is_known || (polled.revents != 0 && object.is_ready(None))
+                    ready[..known].binary_search(index).is_err() && object.is_ready(None)
                 }
-                Source::Descriptor(_) => polled.revents != 0,
+                Source::Descriptor(_) => true,
             };
             if is_ready {
-                ready.push(index);
+                ready.push(*index);
             }
         }
+        ready.sort_unstable();
         ready
     }
 
-    /// True if something can be read; false after `sleep`, or a signal.
+    /// True if something rang or can be read; false after `sleep`, or a signal.
     fn poll(&mut self, sleep: Duration) -> io::Result<bool> {
-        fd::poll(&mut self.polled, sleep)
+        self.rang.clear();
+        if !fd::poll(&mut self.polled, sleep)? {
+            return Ok(false);
+        }
+        let shown = self.whose.iter().zip(&self.polled);
+        let shown = shown.filter(|(index, polled)| polled.revents != 0 && **index != usize::MAX);
+        self.rang.extend(shown.map(|(index, _)| *index));
+        if let Some(many) = &mut self.many {
+            many.rang(&mut self.rang);
+            self.rang.sort_unstable();
+        }
+        Ok(true)
+    }
+}
+
+impl Drop for Waiting<'_, '_> {
+    fn drop(&mut self) {
+        if let Some(many) = self.many.take() {
+            many.keep();
+        }
     }
 }

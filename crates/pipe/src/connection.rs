@@ -201,6 +201,10 @@ impl<S, R, C> Ready for Connection<S, R, C> {
         self.receiver.is_ready(alive)
     }
 
+    fn token(&self) -> Option<u64> {
+        self.receiver.token()
+    }
+
     fn look_is_due(&self) -> bool {
         self.receiver.look_is_due()
     }

@@ -84,6 +84,15 @@ impl<T, C> Sender<T, C> {
         }
     }
 
+    /// The socket, if it sends over TCP.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn socket(&self) -> Option<BorrowedFd<'_>> {
+        match &self.line {
+            SendLine::Ring(_) => None,
+            SendLine::Stream(stream) => Some(stream.socket()),
+        }
+    }
+
     /// Closes this end, as dropping it does; once more is harmless.
     pub fn close(&self) {
         match &self.line {
@@ -104,7 +113,7 @@ impl<T, C> Sender<T, C> {
 
 impl<T, C: Codec<T>> Sender<T, C> {
     #[inline]
-    fn send_by(&self, message: &T, deadline: Deadline) -> Result<(), PutFailure> {
+    pub(crate) fn send_by(&self, message: &T, deadline: Deadline) -> Result<(), PutFailure> {
         let end = match &self.line {
             SendLine::Ring(end) => end,
             SendLine::Stream(stream) => return stream.put::<T, C>(message, deadline),
@@ -296,7 +305,7 @@ impl<T, C> Receiver<T, C> {
 
 impl<T, C: Codec<T>> Receiver<T, C> {
     #[inline]
-    fn recv_by(&self, deadline: Deadline) -> Result<T, GetFailure> {
+    pub(crate) fn recv_by(&self, deadline: Deadline) -> Result<T, GetFailure> {
         self.get(deadline, C::get, |stream| stream.get::<T, C>(deadline))
     }
 
@@ -408,6 +417,13 @@ impl<T, C> Ready for Receiver<T, C> {
         match &self.line {
             RecvLine::Ring(end) => end.arm(quieten),
             RecvLine::Stream(stream) => !stream.poll(Deadline::NOW),
+        }
+    }
+
+    fn token(&self) -> Option<u64> {
+        match &self.line {
+            RecvLine::Ring(end) => end.ring().courier_number(),
+            RecvLine::Stream(_) => None,
         }
     }
 

@@ -57,8 +57,11 @@
 //! This crate adds no word of its own to the ring's and the ends' (see `multiproc_ring` and
 //! `multiproc_core::ends`).
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod address;
+#[cfg(feature = "tokio")]
+mod asynchronous;
 mod bytes;
 mod connection;
 mod ends;
@@ -80,7 +83,7 @@ pub use handshake::HandshakeError;
 pub use listener::{AcceptError, BindError, Client, ConnectError, Listener, ListenerOptions};
 pub use multiproc_message::codec;
 pub use multiproc_message::loan::{NotThatSlice, ReadLoan, WriteLoan};
-pub use multiproc_message::ready::{Ready, Source, WaitError, wait};
+pub use multiproc_message::ready::{self, Ready, Source, WaitError, wait};
 pub use options::{Pipe, PipeOptions};
 
 /// The README is a test, too.

@@ -954,7 +954,7 @@ fn iteration_ends_with_the_stream_and_stays_ended() -> Outcome {
     }
     assert_eq!((iter.next(), iter.next()), (None, None));
     ends_well(&child);
-    assert!((&here).into_iter().next().is_none());
+    assert!(here.iter().next().is_none(), "nothing comes any more");
     Ok(())
 }
 

@@ -550,18 +550,18 @@ fn a_moved_end_is_the_childs_and_a_clone_stays() -> Outcome {
 fn nested_captures_move_with_all_their_ends() -> Outcome {
     struct Worker {
         orders: Option<Arc<Receiver<u64>>>,
-        results: Box<[Box<Option<Sender<u64>>>]>,
+        #[allow(clippy::vec_box, reason = "nested, so that hand-over meets boxes")]
+        results: Vec<Box<Sender<u64>>>,
     }
     let (orders, order) = Pipe::<u64>::simplex()?;
     let (rx, tx) = Pipe::<u64>::simplex()?;
     let worker = Worker {
         orders: Some(Arc::new(orders)),
-        results: [tx.clone(), tx].map(|tx| Box::new(Some(tx))).into(),
+        results: vec![Box::new(tx.clone()), Box::new(tx)],
     };
     let child = start(move || {
         let orders = worker.orders.as_ref().unwrap();
         for (tx, n) in worker.results.iter().zip(orders.iter()) {
-            let tx = Option::as_ref(tx).unwrap();
             tx.send(n.unwrap() * 10).unwrap();
         }
     });

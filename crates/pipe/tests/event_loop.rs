@@ -1,5 +1,9 @@
 //! Connections and queues in an event loop of the user's own: real `epoll`, by level and by edge.
 //! None of these loops has a timer: what it sleeps over, it never hears of, and the watchdog does.
+#![allow(
+    clippy::result_large_err,
+    reason = "what did not start comes back whole"
+)]
 
 #[path = "../../queue/tests/common/mod.rs"]
 mod common;
@@ -259,9 +263,10 @@ fn storm(flags: EpollFlags, receivers: u64, senders: u64) -> Outcome {
     let writers: Vec<Process> = (0..senders)
         .map(|seed| {
             let sender = sender.clone();
-            Process::start(move || send_unevenly(&sender, MESSAGES, seed + 1))
+            let child = Process::start(move || send_unevenly(&sender, MESSAGES, seed + 1));
+            Ok(child?)
         })
-        .collect::<Result<_, _>>()?;
+        .collect::<Outcome<_>>()?;
     drop(sender);
     writers.iter().for_each(ends_well);
     readers.iter().for_each(ends_well);
@@ -461,13 +466,14 @@ fn every_close_is_heard_of_whoever_looks_meanwhile() -> Outcome {
         let writers: Vec<Process> = (0..3)
             .map(|n| {
                 let sender = sender.clone();
-                Process::start(move || {
+                let child = Process::start(move || {
                     let mut dice = Dice::new(round * 3 + n);
                     sleep(Duration::from_micros(dice.below(2_000)));
                     drop(sender);
-                })
+                });
+                Ok(child?)
             })
-            .collect::<Result<_, _>>()?;
+            .collect::<Outcome<_>>()?;
         drop(sender);
         writers.iter().for_each(ends_well);
         readers.iter().for_each(ends_well);

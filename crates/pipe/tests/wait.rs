@@ -1,4 +1,5 @@
 //! Waiting for many things at a time: connections, queues, processes and any descriptor.
+#![allow(clippy::needless_range_loop, reason = "the number is the subject")]
 
 #[path = "../../queue/tests/common/mod.rs"]
 mod common;

@@ -40,7 +40,7 @@ pub(crate) fn tie(parent: &Arc<OwnedFd>, from_main_thread: bool) -> io::Result<(
 
 /// How many threads of this process are ours. They hold nothing that a fork could find locked.
 pub(crate) fn threads() -> usize {
-    usize::from(WATCHED.load(Relaxed) == std::process::id())
+    usize::from(WATCHED.load(Relaxed) == sys::pid())
 }
 
 fn watch(parent: Arc<OwnedFd>) -> io::Result<()> {
@@ -56,6 +56,6 @@ fn watch(parent: Arc<OwnedFd>) -> io::Result<()> {
         });
     before.thread_set_mask()?;
     thread?;
-    WATCHED.store(std::process::id(), Relaxed);
+    WATCHED.store(sys::pid(), Relaxed);
     Ok(())
 }

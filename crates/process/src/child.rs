@@ -45,8 +45,8 @@ pub(crate) fn live<R: ExitValue>(origin: Origin, f: impl FnOnce() -> R) -> ! {
             1
         }
     };
+    // (Rust's stderr has no buffer.)
     let _ = io::stdout().flush();
-    let _ = io::stderr().flush();
     sys::flush_c();
     step!("process-child-before-exit");
     match origin {

@@ -51,7 +51,7 @@ pub struct Current {
 pub fn current() -> Current {
     Current {
         me: house(|house| house.me()),
-        pid: std::process::id(),
+        pid: crate::sys::pid(),
     }
 }
 

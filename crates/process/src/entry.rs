@@ -40,7 +40,8 @@ static PASSED: AtomicBool = AtomicBool::new(false);
 ///
 /// A process that is spawned begins as this program begins, at `main`. There it gets here, does
 /// what it was started for, and ends: for it, this call does not return. In all other processes
-/// it returns at once. What stands before it happens in every spawned process, too.
+/// it returns at once. What stands before it happens in every spawned process, too (exit hooks
+/// that are registered there are forgotten).
 ///
 /// This is the guard `if __name__ == "__main__":` of Python's programs, the other way round: not
 /// everything below it is indented, but everything below it is for the main process alone.

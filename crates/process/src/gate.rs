@@ -8,27 +8,30 @@
 
 use multiproc_core::deadline::Deadline;
 use multiproc_core::fd::wait_readable;
-use std::io::{PipeReader, PipeWriter, Read, Write, pipe};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::io::{PipeWriter, Write, pipe};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Before the fork: both ends, both close-on-exec.
 pub(crate) struct Gate {
-    reader: PipeReader,
-    writer: PipeWriter,
+    reader: OwnedFd,
+    writer: OwnedFd,
 }
 
 impl Gate {
     pub(crate) fn closed() -> std::io::Result<Self> {
         let (reader, writer) = pipe()?;
-        Ok(Gate { reader, writer })
+        Ok(Gate {
+            reader: reader.into(),
+            writer: writer.into(),
+        })
     }
 
     /// The parent lets the child go. Dropping the gate instead sends it home.
-    pub(crate) fn open(mut self) {
+    pub(crate) fn open(self) {
         // Our own reading end is still open, so this cannot raise SIGPIPE, also when the child
         // is dead; and a byte fits into an empty pipe. Should it fail all the same, the drop
         // below tells the child not to run.
-        let _ = self.writer.write_all(b"!");
+        let _ = PipeWriter::from(self.writer).write_all(b"!");
     }
 
     /// The child waits. True: run. False: the parent gave up or died.
@@ -36,7 +39,7 @@ impl Gate {
     /// *Blocks until* the parent opens or drops its gate. *If a peer dies*: the parent's death
     /// ends the wait.
     pub(crate) fn pass(self, parent: BorrowedFd<'_>) -> bool {
-        let Gate { mut reader, writer } = self;
+        let Gate { reader, writer } = self;
         drop(writer);
         let open = match crate::sys::ready_or_ended(reader.as_fd(), libc::POLLIN, parent) {
             Ok((true, _)) => true,
@@ -45,7 +48,7 @@ impl Gate {
             Ok((false, _)) => matches!(wait_readable(reader.as_fd(), Deadline::NOW), Ok(true)),
             Err(_) => false,
         };
-        open && reader.read_exact(&mut [0]).is_ok()
+        open && crate::sys::read_byte(reader.as_fd())
     }
 }
 
@@ -53,7 +56,7 @@ impl Gate {
 mod tests {
     use super::*;
 
-    fn us() -> std::os::fd::OwnedFd {
+    fn us() -> OwnedFd {
         crate::sys::pidfd_open(std::process::id()).unwrap()
     }
 

@@ -60,7 +60,7 @@ static HOUSE: Local<House> = Local::new(House {
 /// code in it.
 pub(crate) fn house<R>(f: impl FnOnce(&mut House) -> R) -> R {
     HOUSE.with(|house| {
-        let pid = std::process::id();
+        let pid = crate::sys::pid();
         if house.pid != pid {
             // Another's code forked. It said nothing of a name or a parent, so there is none.
             let me = house.me.take().map(|me| {
@@ -77,22 +77,28 @@ pub(crate) fn house<R>(f: impl FnOnce(&mut House) -> R) -> R {
 
 /// Whether the record is this process's own, without making it so.
 pub(crate) fn at_home() -> bool {
-    HOUSE.with(|house| house.pid == std::process::id())
+    HOUSE.with(|house| house.pid == crate::sys::pid())
 }
 
 /// The first act of a child of ours.
-pub(crate) fn move_in(me: Me) {
-    HOUSE.with(|house| house.settle_in(std::process::id(), Arc::new(me)));
+pub(crate) fn move_in(me: &Arc<Me>) {
+    HOUSE.with(|house| house.settle_in(crate::sys::pid(), Arc::clone(me)));
 }
 
 impl House {
     fn settle_in(&mut self, pid: u32, me: Arc<Me>) {
         self.pid = pid;
-        self.me = Some(me);
+        if let Some(was) = self.me.replace(me)
+            && was.parent.is_none()
+        {
+            // A few bytes of the main process's copy, at most once in a line of descent: to free
+            // them would cost each child of its some pages.
+            std::mem::forget(was);
+        }
         self.started = 0;
         // These drop descriptors only; the handles that the parent's code still holds keep
         // theirs.
-        self.children = Vec::new();
+        self.children.clear();
         self.server = None;
         // The hooks are the parent's, and so is what they captured: neither run nor dropped
         // here.

@@ -43,7 +43,7 @@ pub fn at_exit(hook: impl FnOnce() + Send + 'static) {
 pub fn at_exit_with_priority(priority: i32, hook: impl FnOnce() + Send + 'static) -> ExitHook {
     ExitHook {
         number: house(|house| house.add_hook(priority, Box::new(hook))),
-        process: std::process::id(),
+        process: crate::sys::pid(),
     }
 }
 
@@ -67,7 +67,7 @@ impl ExitHook {
     }
 
     fn take(&self) -> Option<Hook> {
-        (self.process == std::process::id())
+        (self.process == crate::sys::pid())
             .then(|| house(|house| house.take_hook(self.number)))
             .flatten()
     }

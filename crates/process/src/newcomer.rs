@@ -104,7 +104,7 @@ impl Newcomer {
             pid: self.pid,
             name: me.name,
             daemon: me.daemon,
-            parent: std::process::id(),
+            parent: sys::pid(),
             pidfd: self.pidfd,
             report: self.report,
             end: End::default(),

@@ -29,6 +29,10 @@ pub enum StartError {
         "this program has not called multiproc's `entry()`; make it the first line of `main`, so that spawned processes find their task there"
     )]
     NoEntry,
+    /// This program runs with more rights than whoever started it (set-user-ID, say): a new process
+    /// of it cannot believe what it is told to run.
+    #[error("a program that runs with borrowed rights cannot start itself anew")]
+    BorrowedRights,
     /// The function is not part of the program itself but of a shared library, where another
     /// process would not find it.
     #[error("the function is not part of the program's own file, so a new process cannot find it")]

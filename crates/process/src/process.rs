@@ -166,7 +166,7 @@ impl Process {
     }
 
     fn is_mine(&self) -> bool {
-        self.child.parent == std::process::id()
+        self.child.parent == crate::sys::pid()
     }
 
     fn wait(&self, deadline: Deadline) -> Result<Option<Exit>, JoinError> {

@@ -149,7 +149,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         // A fork's copy only closes its descriptors.
-        if self.starter == std::process::id() {
+        if self.starter == sys::pid() {
             self.control.hang_up();
             // It holds nothing that is not ours to end.
             let _ = sys::pidfd_signal(self.pidfd.as_fd(), libc::SIGKILL);
@@ -199,7 +199,7 @@ fn start() -> Result<Server, StartError> {
     drop(parcel.into_descriptors());
     let pidfd = newcomer.go();
     Ok(Server {
-        starter: std::process::id(),
+        starter: sys::pid(),
         pidfd,
         control,
     })

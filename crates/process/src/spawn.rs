@@ -12,6 +12,7 @@ use crate::newcomer::Newcomer;
 use crate::not_started::{NotStarted, StartError};
 use crate::process::Process;
 use crate::start::Builder;
+use crate::sys::exec;
 use crate::sys::image::Image;
 use crate::{server, sys, task};
 use multiproc_core::step;
@@ -21,7 +22,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 impl Process {
     /// Starts a child that runs the function `f` on `arguments`, in a new process of this
-    /// program that inherits nothing but stdin, stdout and stderr.
+    /// program that inherits no descriptors but stdout and stderr (stdin is `/dev/null`).
     ///
     /// Unlike [`Process::start`] it works in a process with threads, and while guards are held;
     /// it costs what starting the program costs. `f` is a plain function or a closure that
@@ -40,8 +41,8 @@ impl Process {
     /// It is the running program that is run again, byte for byte, also after its file was
     /// replaced or removed.
     ///
-    /// Fails, and gives `arguments` back, where the program has not called `entry`, where the
-    /// arguments cannot be encoded or decoded, in a daemon, where the new process ends before it
+    /// Fails, and gives `arguments` back, where the program has not called `entry` or runs with
+    /// borrowed rights (set-user-ID), where the arguments cannot be encoded or decoded, in a daemon, where the new process ends before it
     /// gets to its task, and where the system refuses. If a destructor of the arguments panics
     /// here, the child runs all the same and the panic goes on from this call.
     ///
@@ -110,6 +111,9 @@ pub(crate) fn errand<A: DeserializeOwned, R: ExitValue>(
 ) -> Result<Addresses, StartError> {
     if !entry::is_passed() {
         return Err(StartError::NoEntry);
+    }
+    if exec::has_borrowed_rights() {
+        return Err(StartError::BorrowedRights);
     }
     let image = Image::ours();
     let run: task::Run = task::run::<A, R>;

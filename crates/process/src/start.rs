@@ -340,7 +340,7 @@ pub(crate) fn split(
     if threads == Threads::One {
         alone()?;
     }
-    let parent = std::process::id();
+    let parent = sys::pid();
     let from_main_thread = sys::is_main_thread();
     let pidfd = Arc::new(sys::pidfd_open(parent).map_err(StartError::System)?);
     let gate = Gate::closed().map_err(StartError::System)?;
@@ -353,12 +353,12 @@ pub(crate) fn split(
             name: house.me().name.clone(),
             pidfd,
         };
-        Ok(house.next_child(Some(parent), name, daemon))
+        // Whatever the child needs is made here: each page that it writes to costs it a copy.
+        Ok(Arc::new(house.next_child(Some(parent), name, daemon)))
     })
     .map_err(StartError::System)?;
     // What is buffered here would otherwise be written twice.
     let _ = io::stdout().flush();
-    let _ = io::stderr().flush();
     sys::flush_c();
 
     step!("process-start-before-fork");
@@ -378,7 +378,7 @@ pub(crate) fn split(
                     let end = End::default();
                     let child = Arc::new(Child {
                         pid,
-                        name: me.name,
+                        name: me.name.clone(),
                         daemon,
                         parent,
                         pidfd,
@@ -404,17 +404,16 @@ pub(crate) fn split(
 }
 
 /// The child's first steps. Returns past the gate, or not at all.
-fn hatch(gate: Gate, me: Me, from_main_thread: bool) {
+fn hatch(gate: Gate, me: Arc<Me>, from_main_thread: bool) {
     step!("process-child-before-gate");
-    let daemon = me.daemon;
-    let parent = me.parent.as_ref().map(|parent| Arc::clone(&parent.pidfd));
-    move_in(me);
-    let Some(parent) = parent else {
+    move_in(&me);
+    let Some(parent) = &me.parent else {
         sys::leave(child::NEVER_RAN)
     };
     // Before the gate: from the moment at which the parent may go on without us, its death
     // reaches us.
-    if daemon && bond::tie(&parent, from_main_thread).is_err() || !gate.pass(parent.as_fd()) {
+    let bound = !me.daemon || bond::tie(&parent.pidfd, from_main_thread).is_ok();
+    if !bound || !gate.pass(parent.pidfd.as_fd()) {
         sys::leave(child::NEVER_RAN);
     }
     step!("process-child-after-gate");

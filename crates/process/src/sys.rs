@@ -1,5 +1,6 @@
-//! The system calls of this crate, each behind a safe function: every `unsafe` block but the
-//! test runner's stands here.
+//! The system calls of this crate, each behind a safe function. What `unsafe` stands elsewhere
+//! (where the promise of [`fork_here`] or [`exec::given`] is argued, where a letter's offsets become
+//! functions, in the test runner) is listed in ARCHITECTURE.md.
 
 pub(crate) mod exec;
 pub(crate) mod image;
@@ -7,9 +8,8 @@ pub(crate) mod socket;
 
 use crate::exit::Exit;
 use multiproc_core::deadline::Deadline;
-use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// Which of the two processes came out of [`fork_here`].
 pub(crate) enum Split {
@@ -255,12 +255,28 @@ pub(crate) fn random(bytes: &mut [u8]) -> io::Result<()> {
 /// Points descriptor 0 at `/dev/null`. Where there is none, stdin stays: a child that reads it
 /// is then as before.
 pub(crate) fn stdin_from_null() {
-    if let Ok(null) = File::open("/dev/null") {
-        if null.as_raw_fd() == 0 {
-            // Stdin was closed, so this is it already: keep it.
-            let _ = null.into_raw_fd();
-        } else {
-            let _ = nix::unistd::dup2_stdin(null);
+    // By hand: every new child comes by here, and what it does not touch it need not copy.
+    // SAFETY: a C string and numbers. If stdin was closed, the file gets its number and keeps it.
+    unsafe {
+        let null = libc::open(c"/dev/null".as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC);
+        if null == 0 {
+            libc::fcntl(null, libc::F_SETFD, 0);
+        } else if null > 0 {
+            libc::dup2(null, 0);
+            libc::close(null);
+        }
+    }
+}
+
+/// One byte from a pipe: false at its end.
+pub(crate) fn read_byte(pipe: BorrowedFd<'_>) -> bool {
+    let mut byte = 0_u8;
+    loop {
+        // SAFETY: room for the one byte.
+        match unsafe { libc::read(pipe.as_raw_fd(), (&raw mut byte).cast(), 1) } {
+            1 => return true,
+            -1 if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
+            _ => return false,
         }
     }
 }
@@ -269,6 +285,12 @@ pub(crate) fn stdin_from_null() {
 pub(crate) fn flush_c() {
     // SAFETY: a null stream means all of them. Another process cannot reach our stdio.
     unsafe { libc::fflush(std::ptr::null_mut()) };
+}
+
+/// This process's id. (As std's, but inlined: it is asked for all the time.)
+pub(crate) fn pid() -> u32 {
+    // SAFETY: only asks.
+    unsafe { libc::getpid() }.unsigned_abs()
 }
 
 /// Whether the calling thread is the first one of this process.

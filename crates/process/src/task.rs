@@ -50,7 +50,16 @@ pub(crate) fn enter(line: Line, starter: OwnedFd) -> ! {
 
 /// Waits for the letter and does what it says.
 pub(crate) fn obey(line: Line, starter: Arc<OwnedFd>, origin: Origin) -> ! {
-    let message = or_leave(line.receive(starter.as_fd()));
+    let message = match line.receive(starter.as_fd()) {
+        Ok(message) => message,
+        Err(LineError::Gone) => sys::leave(NEVER_RAN),
+        // Too few descriptors are free here for those that came along, say.
+        Err(LineError::System(error)) => refuse(
+            &line,
+            &starter,
+            &format!("it cannot receive its task: {error}"),
+        ),
+    };
     if message.kind != Kind::Letter {
         sys::leave(NEVER_RAN);
     }
@@ -71,7 +80,7 @@ pub(crate) fn obey(line: Line, starter: Arc<OwnedFd>, origin: Origin) -> ! {
     else {
         refuse(&line, &starter, "the function is not in the program");
     };
-    move_in(letter.me(Arc::clone(&starter)));
+    move_in(&Arc::new(letter.me(Arc::clone(&starter))));
     house(|house| house.authkey = Some(letter.authkey()));
     letter.method.settle();
     if origin == Origin::Forked {

@@ -3,9 +3,11 @@
 
 use multiproc_process::test::{self, Test};
 use multiproc_process::{
-    Context, Exit, ExitValue, Process, StartError, StartMethod, active_children, entry,
+    Context, Exit, ExitValue, Process, StartError, StartMethod, active_children, after_fork, entry,
 };
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 const ROLE: &str = "MULTIPROC_TEST_ROLE";
 /// Says to a program's children what they do before their entry.
@@ -35,6 +37,8 @@ fn main() -> ExitCode {
         a_program_run_by_a_spawned_process_is_not_spawned
         entry_may_be_called_again
         threads_before_the_entry_do_no_harm
+        a_program_with_borrowed_rights_is_told_so
+        hooks_before_the_entry_are_for_the_servers_children_too
     })
 }
 
@@ -83,6 +87,11 @@ fn before_the_entry() {
 /// The programs.
 fn play(role: &str) -> Outcome {
     before_the_entry();
+    if role == "hooks" {
+        after_fork(|| {
+            FORKS.fetch_add(1, Relaxed);
+        });
+    }
     if role == "without" {
         for method in [StartMethod::Spawn, StartMethod::ForkServer] {
             let refused = Context::new(method).start(five, ()).expect_err("no entry");
@@ -170,9 +179,31 @@ fn play(role: &str) -> Outcome {
             );
             Ok(())
         }
+        "borrows" => {
+            for method in [StartMethod::Spawn, StartMethod::ForkServer] {
+                let refused = Context::new(method).start(five, ()).expect_err("rights");
+                assert!(matches!(refused.why, StartError::BorrowedRights));
+            }
+            assert_eq!(Process::start(|| 5)?.join()?, Exit::Code(5));
+            Ok(())
+        }
+        "hooks" => {
+            for (method, expected) in [
+                (StartMethod::Fork, 1),
+                (StartMethod::Spawn, 0),
+                (StartMethod::ForkServer, 1),
+            ] {
+                let seen = |()| i32::try_from(FORKS.load(Relaxed)).unwrap();
+                let child = Context::new(method).start(seen, ())?;
+                assert_eq!(child.join()?, Exit::Code(expected), "{method}");
+            }
+            Ok(())
+        }
         other => Err(other.into()),
     }
 }
+
+static FORKS: AtomicU32 = AtomicU32::new(0);
 
 /// What a program of this role prints.
 fn run(role: &str) -> Result<String, Box<dyn std::error::Error>> {
@@ -215,4 +246,29 @@ fn entry_may_be_called_again() -> Outcome {
 
 fn threads_before_the_entry_do_no_harm() -> Outcome {
     run("threads").map(drop)
+}
+
+fn hooks_before_the_entry_are_for_the_servers_children_too() -> Outcome {
+    run("hooks").map(drop)
+}
+
+fn a_program_with_borrowed_rights_is_told_so() -> Outcome {
+    if !nix::unistd::geteuid().is_root() {
+        println!("skipped: only root can make a program that borrows somebody else's rights");
+        return Ok(());
+    }
+    let folder = std::env::temp_dir().join(test::unique("borrows"));
+    std::fs::create_dir_all(&folder)?;
+    let copy = folder.join("program");
+    std::fs::copy("/proc/self/exe", &copy)?;
+    chown(&copy, Some(65_432), Some(65_432))?;
+    std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o4755))?;
+    let output = Command::new(&copy)
+        .env(ROLE, "borrows")
+        .stdin(Stdio::null())
+        .output()?;
+    std::fs::remove_dir_all(&folder)?;
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}");
+    Ok(())
 }

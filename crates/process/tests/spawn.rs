@@ -1,85 +1,39 @@
 //! Plain functions in processes of their own: one body, by each start method that fits it.
 
+mod common;
+
+use common::*;
 use multiproc_core::fork::HeldHere;
 use multiproc_core::{deadline::Deadline, fd::wait_readable};
 use multiproc_parcel::Descriptor;
 use multiproc_process::{
     Context, Exit, JoinTimeoutError, Process, StartError, StartMethod, active_children, at_exit,
-    current, join_all, parent, test,
+    current, parent, test,
 };
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Read, Write, pipe};
-use std::os::fd::{AsFd, AsRawFd};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::io::{PipeReader, Read, Write, pipe};
+use std::os::fd::AsFd;
 use std::time::Duration;
-
-type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 test::main! {
     a_function_runs_on_its_arguments,
-    generic_functions_and_empty_closures_are_functions,
-    large_arguments_arrive_whole,
-    descriptors_travel_with_the_arguments,
     every_exit_is_told,
     a_panic_is_told_and_is_exit_code_1,
     a_child_knows_itself_and_its_parent,
     names_count_from_generation_to_generation,
+    it_sees_its_parent_end,
     it_is_listed_and_collected,
     the_sentinel_is_ready_when_it_has_ended,
     it_can_be_ended,
     it_starts_among_threads_and_from_one,
     a_held_guard_is_no_hindrance,
-    only_what_is_given_is_inherited,
-    without_closefrom_only_what_is_given_is_inherited,
-    later_children_hold_no_more_descriptors,
-    the_arguments_are_dropped_here_before_it_runs,
-    a_panic_while_dropping_the_arguments_goes_on_and_the_child_runs,
-    arguments_that_cannot_be_encoded_come_back,
-    arguments_that_cannot_be_decoded_come_back,
-    a_panic_while_decoding_gives_the_arguments_back,
     a_daemon_may_start_nothing_by_any_method,
     methods_nest_in_any_mix,
     the_environment_and_the_arguments_of_the_program_are_there,
     addresses_are_drawn_anew,
     exit_hooks_run_in_it,
     a_hundred_at_once,
-    #[timeout(120)]
-    want_of_descriptors_is_an_error_that_leaves_nothing,
-    no_descriptor_is_left_open,
     a_program_that_was_replaced_runs_on,
-}
-
-const APART: [StartMethod; 2] = [StartMethod::Spawn, StartMethod::ForkServer];
-
-fn lines(reader: PipeReader) -> Vec<String> {
-    BufReader::new(reader)
-        .lines()
-        .map_while(Result::ok)
-        .collect()
-}
-
-fn all_of(mut reader: PipeReader) -> String {
-    let mut text = String::new();
-    reader.read_to_string(&mut text).unwrap();
-    text
-}
-
-type Out = Descriptor<PipeWriter>;
-
-fn told() -> (PipeReader, Out) {
-    let (reader, writer) = pipe().unwrap();
-    (reader, Descriptor(writer))
-}
-
-fn for_ever() -> ! {
-    loop {
-        std::thread::park();
-    }
-}
-
-fn add((a, b): (i32, i32)) -> i32 {
-    a + b
 }
 
 fn a_function_runs_on_its_arguments() -> Outcome {
@@ -87,62 +41,6 @@ fn a_function_runs_on_its_arguments() -> Outcome {
     for method in StartMethod::ALL {
         let child = Context::new(method).start(add, (20, 22))?;
         assert_eq!(child.join()?, Exit::Code(42), "{method}");
-    }
-    Ok(())
-}
-
-fn size_of_it<T: Serialize>(_: T) -> u8 {
-    size_of::<T>() as u8
-}
-
-fn generic_functions_and_empty_closures_are_functions() -> Outcome {
-    for method in StartMethod::ALL {
-        let context = Context::new(method);
-        assert_eq!(context.start(size_of_it, 1_u16)?.join()?, Exit::Code(2));
-        assert_eq!(context.start(size_of_it::<u64>, 1)?.join()?, Exit::Code(8));
-        let child = context.start(|text: String| text.len() as u8, "five!".into())?;
-        assert_eq!(child.join()?, Exit::Code(5));
-        let children = context.start_each([3, 4, 5], |n: i32| n)?;
-        for (child, n) in children.iter().zip(3..) {
-            assert_eq!(child.join()?, Exit::Code(n));
-        }
-    }
-    Ok(())
-}
-
-fn large_arguments_arrive_whole() -> Outcome {
-    let large: Vec<u64> = (0..1_000_000).collect();
-    for method in APART {
-        let child = Context::new(method).start(
-            |large: Vec<u64>| i32::from(!large.iter().copied().eq(0..1_000_000)),
-            large.clone(),
-        )?;
-        child.join()?.ok()?;
-    }
-    Ok(())
-}
-
-fn relay((inputs, output): (Vec<Descriptor<PipeReader>>, Out)) {
-    for mut input in inputs {
-        std::io::copy(&mut input.0, &mut &output.0).unwrap();
-    }
-}
-
-fn descriptors_travel_with_the_arguments() -> Outcome {
-    for method in StartMethod::ALL {
-        for count in [1, 300] {
-            let (result, output) = told();
-            let mut inputs = Vec::new();
-            for n in 0..count {
-                let (reader, mut writer) = pipe()?;
-                write!(writer, "{n},")?;
-                inputs.push(Descriptor(reader));
-            }
-            let child = Context::new(method).start(relay, (inputs, output))?;
-            let expected: String = (0..count).map(|n| format!("{n},")).collect();
-            assert_eq!(all_of(result), expected, "{method}");
-            child.join()?.ok()?;
-        }
     }
     Ok(())
 }
@@ -245,9 +143,35 @@ fn names_count_from_generation_to_generation() -> Outcome {
     Ok(())
 }
 
-/// Ends when the pipe does.
-fn wait_for_end(input: Descriptor<PipeReader>) {
-    let _ = (&input.0).read(&mut [0]);
+/// X5
+fn it_sees_its_parent_end() -> Outcome {
+    for method in APART {
+        let (report, writer) = pipe()?;
+        let middle = Process::builder().name("middle").start(move || {
+            let started = Context::new(method).start(
+                |Descriptor(mut out): Out| {
+                    let above = parent().unwrap();
+                    let early = above.join_timeout(Duration::ZERO);
+                    assert!(matches!(early, Err(JoinTimeoutError::Timeout)));
+                    write!(out, "{} alive {}, ", above.name(), above.is_alive()).unwrap();
+                    above.join_timeout(Duration::from_secs(30)).unwrap();
+                    above.join().unwrap();
+                    write!(out, "alive {}", above.is_alive()).unwrap();
+                },
+                Descriptor(writer),
+            );
+            drop(started.unwrap());
+            for_ever()
+        })?;
+        let expected = "middle alive true, ";
+        let mut first = vec![0; expected.len()];
+        (&report).read_exact(&mut first)?;
+        assert_eq!(first, expected.as_bytes());
+        middle.terminate()?;
+        assert_eq!(middle.join()?, Exit::Signal(15));
+        assert_eq!(all_of(report), "alive false", "{method}");
+    }
+    Ok(())
 }
 
 fn it_is_listed_and_collected() -> Outcome {
@@ -338,205 +262,6 @@ fn a_held_guard_is_no_hindrance() -> Outcome {
             Context::new(method).start(add, (1, 2))?.join()?,
             Exit::Code(3)
         );
-    }
-    Ok(())
-}
-
-/// What the descriptors of this process above stdio are.
-fn descriptors() -> Vec<String> {
-    let mut found: Vec<_> = std::fs::read_dir("/proc/self/fd")
-        .unwrap()
-        .flatten()
-        .filter_map(|entry| {
-            let number: i32 = entry.file_name().to_str()?.parse().ok()?;
-            let target = std::fs::read_link(entry.path()).ok()?;
-            (number > 2).then(|| target.to_string_lossy().into_owned())
-        })
-        // Not the directory that is being read.
-        .filter(|target| !target.ends_with("/fd"))
-        .collect();
-    found.sort();
-    found
-}
-
-/// X13
-fn only_what_is_given_is_inherited() -> Outcome {
-    // What foreign code left open for everybody.
-    let stray = std::fs::File::open("/proc/self/status")?;
-    // SAFETY: flags of our own descriptor.
-    unsafe { libc::fcntl(stray.as_raw_fd(), libc::F_SETFD, 0) };
-    for method in APART {
-        let (report, output) = told();
-        let child = Context::new(method).start(
-            |output: Out| {
-                for one in descriptors() {
-                    writeln!(&output.0, "{one}").unwrap();
-                }
-            },
-            output,
-        )?;
-        let found = lines(report);
-        let pipes = found.iter().filter(|one| one.starts_with("pipe:")).count();
-        let pidfds = found.iter().filter(|one| one.contains("pidfd")).count();
-        // What it was given, and its parent's descriptor.
-        assert_eq!(
-            (pipes, pidfds, found.len()),
-            (1, 1, 2),
-            "{method}: {found:?}"
-        );
-        child.join()?.ok()?;
-    }
-    drop(stray);
-    Ok(())
-}
-
-fn without_closefrom_only_what_is_given_is_inherited() -> Outcome {
-    // SAFETY: one thread.
-    unsafe { std::env::set_var("MULTIPROC_NO_CLOSEFROM", "1") };
-    only_what_is_given_is_inherited()
-}
-
-/// X13
-fn later_children_hold_no_more_descriptors() -> Outcome {
-    for method in APART {
-        let mut kept = Vec::new();
-        let mut counts = BTreeSet::new();
-        for _ in 0..10 {
-            let (report, output) = told();
-            let (waits, go) = pipe()?;
-            let child = Context::new(method).start(
-                |(output, waits): (Out, Descriptor<PipeReader>)| {
-                    write!(&output.0, "{}", descriptors().len()).unwrap();
-                    drop(output);
-                    wait_for_end(waits);
-                },
-                (output, Descriptor(waits)),
-            )?;
-            counts.insert(all_of(report));
-            kept.push((child, go));
-        }
-        assert_eq!(counts.len(), 1, "{method}: {counts:?}");
-        for (child, go) in kept {
-            drop(go);
-            child.join()?.ok()?;
-        }
-    }
-    Ok(())
-}
-
-/// An argument that tells when it is dropped in the process that made it.
-#[derive(Serialize, Deserialize)]
-struct Tells {
-    maker: u32,
-    to: Out,
-    panics: bool,
-}
-
-impl Drop for Tells {
-    fn drop(&mut self) {
-        if std::process::id() == self.maker {
-            let _ = self.to.0.write_all(b"dropped ");
-            if self.panics {
-                panic!("this destructor fails");
-            }
-        }
-    }
-}
-
-fn tell_that_it_ran(tells: Tells) {
-    (&tells.to.0).write_all(b"ran").unwrap();
-}
-
-fn the_arguments_are_dropped_here_before_it_runs() -> Outcome {
-    for method in StartMethod::ALL {
-        for _ in 0..20 {
-            let (report, to) = told();
-            let maker = std::process::id();
-            let panics = false;
-            let tells = Tells { maker, to, panics };
-            let child = Context::new(method).start(tell_that_it_ran, tells)?;
-            assert_eq!(all_of(report), "dropped ran", "{method}");
-            child.join()?.ok()?;
-        }
-    }
-    Ok(())
-}
-
-fn a_panic_while_dropping_the_arguments_goes_on_and_the_child_runs() -> Outcome {
-    for method in StartMethod::ALL {
-        let (report, to) = told();
-        let maker = std::process::id();
-        let panics = true;
-        let caught = catch_unwind(AssertUnwindSafe(|| {
-            let tells = Tells { maker, to, panics };
-            let started = Context::new(method).start(tell_that_it_ran, tells);
-            started.map_err(StartError::from)
-        }));
-        let panic = caught.expect_err("the panic goes on");
-        assert_eq!(panic.downcast_ref(), Some(&"this destructor fails"));
-        assert_eq!(all_of(report), "dropped ran", "{method}");
-        join_all(active_children())?;
-    }
-    Ok(())
-}
-
-/// Fails to be encoded, fails to be decoded, or panics then, as it says.
-#[derive(Debug, PartialEq)]
-struct Difficult(u8);
-
-impl Serialize for Difficult {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.0 {
-            0 => Err(serde::ser::Error::custom("it is difficult")),
-            n => serializer.serialize_u8(n),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Difficult {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match u8::deserialize(deserializer)? {
-            1 => Err(serde::de::Error::custom("it is difficult")),
-            2 => panic!("it is too difficult"),
-            n => Ok(Difficult(n)),
-        }
-    }
-}
-
-/// How a start fails with it: the error, and what came back.
-fn fails(method: StartMethod, difficult: Difficult) -> (StartError, Difficult) {
-    let refused = Context::new(method).start(|_: Difficult| (), difficult);
-    let refused = refused.expect_err("it is difficult");
-    assert!(active_children().is_empty());
-    (refused.why, refused.task)
-}
-
-fn arguments_that_cannot_be_encoded_come_back() -> Outcome {
-    for method in APART {
-        let (why, back) = fails(method, Difficult(0));
-        assert!(matches!(why, StartError::Arguments(_)), "{why:?}");
-        assert_eq!(back, Difficult(0));
-    }
-    Ok(())
-}
-
-fn arguments_that_cannot_be_decoded_come_back() -> Outcome {
-    for method in APART {
-        let (why, back) = fails(method, Difficult(1));
-        assert!(matches!(why, StartError::Refused(_)), "{why:?}");
-        assert!(why.to_string().contains("decode"), "{why}");
-        assert_eq!(back, Difficult(1));
-    }
-    Ok(())
-}
-
-fn a_panic_while_decoding_gives_the_arguments_back() -> Outcome {
-    for method in APART {
-        let (why, back) = fails(method, Difficult(2));
-        assert!(why.to_string().contains("panicked"), "{why}");
-        assert_eq!(back, Difficult(2));
-        let child = Context::new(method).start(|_: Difficult| (), Difficult(3))?;
-        child.join()?.ok()?;
     }
     Ok(())
 }
@@ -663,78 +388,6 @@ fn a_hundred_at_once() -> Outcome {
             assert_eq!(child.join()?, Exit::Code(n as i32), "{method}");
         }
         assert!(active_children().is_empty());
-    }
-    Ok(())
-}
-
-fn limit_descriptors(to: u64) {
-    use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-    setrlimit(Resource::RLIMIT_NOFILE, to, most).unwrap();
-}
-
-fn want_of_descriptors_is_an_error_that_leaves_nothing() -> Outcome {
-    for method in APART {
-        // The server, if there is one, has its own limit: this process's at its start.
-        Context::new(method).start(add, (0, 0))?.join()?.ok()?;
-        let (report, output) = told();
-        let next = std::fs::File::open("/dev/null")?.as_raw_fd() as u64;
-        let mut given = output;
-        let mut few = 0;
-        loop {
-            limit_descriptors(next + few);
-            let started = Context::new(method).start(|out: Out| write!(&out.0, "ran"), given);
-            limit_descriptors(1_024);
-            match started {
-                Ok(child) => {
-                    assert_eq!(all_of(report), "ran");
-                    child.join()?.ok()?;
-                    break;
-                }
-                Err(refused) => {
-                    let why = refused.why.to_string();
-                    assert!(
-                        matches!(
-                            refused.why,
-                            StartError::System(_)
-                                | StartError::Arguments(_)
-                                | StartError::NeverEntered(_)
-                                | StartError::Ended(_)
-                        ),
-                        "{method}, {few}: {why}"
-                    );
-                    assert!(active_children().is_empty());
-                    given = refused.task;
-                }
-            }
-            few += 1;
-            assert!(few < 50);
-        }
-        println!("{method} needs {few} descriptors");
-        assert!(few > 2);
-    }
-    Ok(())
-}
-
-fn no_descriptor_is_left_open() -> Outcome {
-    for method in APART {
-        let context = Context::new(method);
-        let round = || -> Outcome {
-            context.start(add, (0, 0))?.join()?.ok()?;
-            let (report, output) = told();
-            let child = context.start(|output: Out| drop(output), output)?;
-            assert_eq!(all_of(report), "");
-            child.join()?.ok()?;
-            fails(method, Difficult(0));
-            fails(method, Difficult(1));
-            Ok(())
-        };
-        round()?;
-        let before = descriptors();
-        for _ in 0..10 {
-            round()?;
-        }
-        assert_eq!(descriptors(), before, "{method}");
     }
     Ok(())
 }

@@ -60,7 +60,11 @@ impl<T, C> Producer<T, C> {
 
 impl<T, C: Codec<T>> Producer<T, C> {
     #[inline]
-    fn put_by(&self, message: &T, deadline: Deadline) -> Result<(), crate::codec::PutFailure> {
+    pub(crate) fn put_by(
+        &self,
+        message: &T,
+        deadline: Deadline,
+    ) -> Result<(), crate::codec::PutFailure> {
         self.end.check()?;
         self.queue.put_by(message, deadline, &|thorough| {
             self.end.others_gone(thorough)
@@ -159,7 +163,7 @@ impl<T, C> Consumer<T, C> {
 
 impl<T, C: Codec<T>> Consumer<T, C> {
     #[inline]
-    fn get_by(&self, deadline: Deadline) -> Result<T, GetFailure> {
+    pub(crate) fn get_by(&self, deadline: Deadline) -> Result<T, GetFailure> {
         self.end.check()?;
         let in_vain = |thorough| self.end.others_gone(thorough);
         self.looked(self.queue.get_by(deadline, &in_vain))

@@ -52,7 +52,10 @@
 //! This crate adds no state to the ring's: see `multiproc_ring` for the words and their
 //! invariants.
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "tokio")]
+mod asynchronous;
 mod ends;
 mod error;
 mod joinable;

@@ -19,6 +19,10 @@ impl<T, C> Ready for Queue<T, C> {
         self.ring.arm_data(quieten) && !self.is_closed_here()
     }
 
+    fn token(&self) -> Option<u64> {
+        self.ring.courier_number()
+    }
+
     fn courier(&self) -> Option<BorrowedFd<'_>> {
         self.ring.bell()
     }
@@ -37,6 +41,10 @@ impl<T, C> Ready for Consumer<T, C> {
         self.end().arm(quieten) && !self.queue().is_closed_here()
     }
 
+    fn token(&self) -> Option<u64> {
+        self.queue().token()
+    }
+
     fn courier(&self) -> Option<BorrowedFd<'_>> {
         self.queue().courier()
     }
@@ -49,6 +57,10 @@ impl<T, C> Ready for JoinableQueue<T, C> {
 
     fn arm(&self, quieten: bool) -> bool {
         self.queue().arm(quieten) && self.is_empty()
+    }
+
+    fn token(&self) -> Option<u64> {
+        self.queue().token()
     }
 
     fn courier(&self) -> Option<BorrowedFd<'_>> {

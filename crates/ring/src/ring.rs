@@ -587,6 +587,11 @@ impl Ring {
         self.area.courier.as_deref().filter(|_| !self.named)
     }
 
+    /// A number that no other courier of this process ever has.
+    pub fn courier_number(&self) -> Option<u64> {
+        self.area.courier.as_ref().map(|courier| courier.number())
+    }
+
     /// Arms the courier's bell for the next record. True: nothing is there; the courier becomes
     /// readable when that is no longer so, or an end has changed since. False: look again. With
     /// `quieten`, the courier is not readable any more for what it has told. Never blocks.

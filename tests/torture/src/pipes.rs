@@ -357,7 +357,7 @@ impl Load {
     }
 
     /// Is everything that came the message's own?
-    fn check(self) -> Result<(), String> {
+    fn check_whole(self) -> Result<(), String> {
         let number = u64::from_le_bytes(*self.body.first_chunk().ok_or("a short body")?);
         if let Some(queue) = self.queue {
             // Its number is in the first word, under what the books have added.
@@ -458,7 +458,7 @@ impl Road for Carries {
             false => self.rx.recv().map_err(text)?,
         };
         consumer.got(&load.body, false);
-        load.check()?;
+        load.check_whole()?;
         let _ = self.inner_rx.try_recv();
         consumer.released();
         Ok(())
@@ -477,7 +477,7 @@ impl Road for Carries {
             match self.rx.try_recv() {
                 Ok(load) => {
                     consumer.got(&load.body, false);
-                    load.check()?;
+                    load.check_whole()?;
                 }
                 Err(TryRecvError::Empty) => break,
                 Err(other) => return Err(text(other)),
