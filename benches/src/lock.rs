@@ -7,7 +7,7 @@
 use crate::channel::Run;
 use crate::harness::{Contender, Group, Measure, Place, Row};
 use crate::sys::{self, Mapping, Outcome, Res, Side};
-use multiproc::Shared;
+use multiproc::{Shareable, Shared};
 use multiproc_lock::{ApiMutex, Lock, Mutex, RawLockUnpoisoned, RwLock};
 use multiproc_rlock::RLock;
 use std::cell::UnsafeCell;
@@ -157,9 +157,17 @@ impl Guarded {
     }
 }
 
-/// A guarded number in shared memory, for locks that do not carry it.
-fn number() -> Res<Shared<AtomicU64>> {
-    Ok(Shared::new(AtomicU64::new(0))?)
+/// A lock and its number, in shared memory as in a user's struct: side by side, as the peers have them.
+#[derive(Shareable)]
+#[repr(C)]
+struct Beside<L> {
+    lock: L,
+    number: AtomicU64,
+}
+
+fn beside<L: Shareable>(lock: L) -> Res<Shared<Beside<L>>> {
+    let number = AtomicU64::new(0);
+    Ok(Shared::new(Beside { lock, number })?)
 }
 
 #[inline]
@@ -168,112 +176,112 @@ fn add(number: &AtomicU64) {
 }
 
 /// Its number lies in the mutex; the measurement looks at a copy beside it.
-struct OurMutex(Shared<Mutex<u64>>, Shared<AtomicU64>);
+struct OurMutex(Shared<Beside<Mutex<u64>>>);
 
 impl Locking for OurMutex {
     fn create() -> Res<Self> {
-        Ok(Self(Shared::new(Mutex::new(0))?, number()?))
+        Ok(Self(beside(Mutex::new(0))?))
     }
 
     #[inline]
     fn turn(&self) {
-        let Ok(mut held) = self.0.lock() else {
+        let Ok(mut held) = self.0.lock.lock() else {
             return killed();
         };
         *held += 1;
-        self.1.store(*held, Relaxed);
+        self.0.number.store(*held, Relaxed);
     }
 
     fn turns(&self) -> u64 {
-        self.1.load(Relaxed)
+        self.0.number.load(Relaxed)
     }
 }
 
-struct OurLock(Shared<Lock>, Shared<AtomicU64>);
+struct OurLock(Shared<Beside<Lock>>);
 
 impl Locking for OurLock {
     fn create() -> Res<Self> {
-        Ok(Self(Shared::new(Lock::new())?, number()?))
+        Ok(Self(beside(Lock::new())?))
     }
 
     #[inline]
     fn turn(&self) {
-        let Ok(_held) = self.0.lock() else {
+        let Ok(_held) = self.0.lock.lock() else {
             return killed();
         };
-        add(&self.1);
+        add(&self.0.number);
     }
 
     fn turns(&self) -> u64 {
-        self.1.load(Relaxed)
+        self.0.number.load(Relaxed)
     }
 }
 
-struct OurRLock(Shared<RLock>, Shared<AtomicU64>);
+struct OurRLock(Shared<Beside<RLock>>);
 
 impl Locking for OurRLock {
     fn create() -> Res<Self> {
-        Ok(Self(Shared::new(RLock::new())?, number()?))
+        Ok(Self(beside(RLock::new())?))
     }
 
     #[inline]
     fn turn(&self) {
-        let Ok(_held) = self.0.lock() else {
+        let Ok(_held) = self.0.lock.lock() else {
             return killed();
         };
-        add(&self.1);
+        add(&self.0.number);
     }
 
     fn turns(&self) -> u64 {
-        self.1.load(Relaxed)
+        self.0.number.load(Relaxed)
     }
 }
 
-struct OurRwLock<const WRITE: bool>(Shared<RwLock<u64>>, Shared<AtomicU64>);
+struct OurRwLock<const WRITE: bool>(Shared<Beside<RwLock<u64>>>);
 
 impl<const WRITE: bool> Locking for OurRwLock<WRITE> {
     fn create() -> Res<Self> {
-        Ok(Self(Shared::new(RwLock::new(0))?, number()?))
+        Ok(Self(beside(RwLock::new(0))?))
     }
 
     #[inline]
     fn turn(&self) {
         if WRITE {
-            let Ok(mut held) = self.0.write() else {
+            let Ok(mut held) = self.0.lock.write() else {
                 return killed();
             };
             *held += 1;
-            self.1.store(*held, Relaxed);
+            self.0.number.store(*held, Relaxed);
         } else {
-            let Ok(held) = self.0.read() else {
+            let Ok(held) = self.0.lock.read() else {
                 return killed();
             };
             // Readers are not excluded from each other: each turn counts by itself.
-            self.1.fetch_add(1 + *held, Relaxed);
+            self.0.number.fetch_add(1 + *held, Relaxed);
         }
     }
 
     fn turns(&self) -> u64 {
-        self.1.load(Relaxed)
+        self.0.number.load(Relaxed)
     }
 }
 
-struct OurRawLock(Shared<ApiMutex<RawLockUnpoisoned, u64>>, Shared<AtomicU64>);
+struct OurRawLock(Shared<Beside<ApiMutex<RawLockUnpoisoned, u64>>>);
 
 impl Locking for OurRawLock {
     fn create() -> Res<Self> {
-        Ok(Self(Shared::new(ApiMutex::new(0))?, number()?))
+        Ok(Self(beside(ApiMutex::new(0))?))
     }
 
     #[inline]
     fn turn(&self) {
-        let mut held = self.0.lock();
+        let mut held = self.0.lock.lock();
         *held += 1;
-        self.1.store(*held, Relaxed);
+        self.0.number.store(*held, Relaxed);
     }
 
     fn turns(&self) -> u64 {
-        self.1.load(Relaxed)
+        self.0.number.load(Relaxed)
     }
 }
 

@@ -240,7 +240,7 @@ impl RobustLock {
                 owner_vanished = false;
                 continue;
             }
-            if deadline != Deadline::NOW && spin.again() {
+            if deadline != Deadline::NOW && spin.back_off() {
                 continue;
             }
             let marked = word | WAITERS;

@@ -70,6 +70,8 @@ const FEWEST: u32 = 25;
 /// answer each other within a microsecond could otherwise put each other to sleep for ever:
 /// once one of them sleeps, its answer takes longer than the other spins.
 const PROBE: u32 = 3_000;
+/// The most pauses between two looks at a word that others take turns with: about a microsecond.
+const LONGEST_STEP: u32 = 32;
 /// Waits between two probes: doubled with each one in vain, up to the second number.
 const PROBE_EVERY: (u32, u32) = (8, 256);
 
@@ -110,6 +112,8 @@ fn several_cpus() -> bool {
 pub struct Spin {
     left: Option<u32>,
     probes: bool,
+    /// Pauses in the next step of [`Spin::back_off`].
+    step: u32,
 }
 
 impl Spin {
@@ -120,6 +124,7 @@ impl Spin {
         Self {
             left: None,
             probes: false,
+            step: 1,
         }
     }
 
@@ -137,6 +142,22 @@ impl Spin {
             }
         }
         prim::pause();
+        true
+    }
+
+    /// As [`Spin::again`], with more pauses from step to step: for a word that its holder is busy
+    /// with, as each look at it takes the cache line away from the one who is waited for.
+    #[inline]
+    pub fn back_off(&mut self) -> bool {
+        if !self.again() {
+            return false;
+        }
+        let more = self.left.map_or(0, |left| left.min(self.step - 1));
+        for _ in 0..more {
+            prim::pause();
+        }
+        self.left = self.left.map(|left| left - more);
+        self.step = (self.step * 2).min(LONGEST_STEP);
         true
     }
 

@@ -274,7 +274,7 @@ impl Lock {
                 }
                 continue;
             }
-            if !cfg!(loom) && deadline != Deadline::NOW && spin.again() {
+            if !cfg!(loom) && deadline != Deadline::NOW && spin.back_off() {
                 continue;
             }
             if deadline.passed() {

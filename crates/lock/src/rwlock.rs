@@ -381,6 +381,14 @@ impl Patience {
             // Acquire. PAIRS place-bell: read before the mark is set, so that a ring that
             // belongs to the mark changes it.
             let rung = bell.load(Acquire);
+            // Before the marks: a release that nobody has to be woken by makes no system call.
+            let left = |place: &AtomicU64| place.load(Relaxed) == 0;
+            if places.iter().any(left) {
+                return Ok(());
+            }
+            if !cfg!(loom) && self.spin.back_off() {
+                continue;
+            }
             for place in places {
                 let reader = place.load(Relaxed);
                 let mark = unless_broken!("rwlock: mark", WAITERS, 0);
@@ -392,9 +400,6 @@ impl Patience {
                 {
                     return Ok(()); // left
                 }
-            }
-            if !cfg!(loom) && self.spin.again() {
-                continue;
             }
             self.spin.learn();
             // In a model no slice ends by itself: who died before is seen here, and who dies

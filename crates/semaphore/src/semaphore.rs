@@ -519,7 +519,7 @@ impl<const HOLDERS: usize> Semaphore<HOLDERS> {
                     let back = self.bury_the_dead();
                     return if back { take(deadline).ok() } else { None };
                 }
-                Err(_) if spin.again() => continue,
+                Err(_) if spin.back_off() => continue,
                 Err(Refused::Busy) => return None,
                 Err(Refused::Full) => {}
                 Err(Refused::Value(state)) => {
