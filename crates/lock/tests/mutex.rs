@@ -33,6 +33,8 @@ test::main! {
     killed_at_random_nothing_is_torn_unnoticed,
     #[timeout(900)]
     soak_contended_ping,
+    #[timeout(900)]
+    soak_handed_over,
 }
 
 fn shared<T: multiproc_lock::PlainData>(value: T) -> Shared<Mutex<T>> {
@@ -553,5 +555,85 @@ fn soak_contended_ping() -> Outcome {
         longest.get()
     );
     assert!(pings > 0);
+    Ok(())
+}
+
+/// Two processes hand the lock over, at a random moment while the other one asks for it or falls
+/// asleep over that. Nobody else asks, so nobody passes on a wake-up that was lost: it would last
+/// until the slice is over.
+fn soak_handed_over() -> Outcome {
+    #[derive(Clone, Copy, Default, FromBytes, IntoBytes, Immutable)]
+    #[repr(C)]
+    struct Ledger {
+        freed_at: u64,
+        rounds: u64,
+        slices: u64,
+        longest: u64,
+        over: u64,
+    }
+    let begun = Instant::now(); // the children's clock is the same
+    let now = || begun.elapsed().as_nanos() as u64;
+    let until_ns = |time: u64| while now() < time {};
+    let seconds = setting("SOAK_SECONDS", 10);
+    let (data, holds, asked, had) = (
+        shared(Ledger::default()),
+        Counter::new(),
+        Counter::new(),
+        Counter::new(),
+    );
+    let end = now() + seconds * 1_000_000_000;
+    let play = |me: u64| {
+        let mut dice = Dice(0x5eed + me);
+        let mut held = if me == 0 {
+            let held = data.lock().unwrap();
+            holds.set(1);
+            Some(held)
+        } else {
+            holds.reach(1);
+            None
+        };
+        loop {
+            if let Some(mut mine) = held.take() {
+                let round = mine.rounds;
+                asked.reach(round + 1);
+                until_ns(now() + dice.below(60_000));
+                mine.over = u64::from(now() > end);
+                mine.freed_at = now();
+                let over = mine.over != 0;
+                drop(mine);
+                if over {
+                    return;
+                }
+                had.reach(round + 1);
+            }
+            let round = had.get();
+            asked.set(round + 1);
+            let mut mine = data.lock().unwrap();
+            let waited = now() - mine.freed_at;
+            mine.rounds += 1;
+            mine.longest = mine.longest.max(waited);
+            // A slice has 50 ms, of which the holder kept the lock for less than 0.1 on a quiet machine.
+            mine.slices += u64::from(waited > 40_000_000);
+            let over = mine.over != 0;
+            had.set(mine.rounds);
+            if over {
+                return;
+            }
+            held = Some(mine);
+        }
+    };
+    let players = Process::start_each(0..2, play)?;
+    for player in players {
+        assert_eq!(player.join()?, Exit::Code(0));
+    }
+    let ledger = *data.lock().unwrap();
+    println!(
+        "handed over {} times in {seconds} s, {} of them slowly (over 40 ms), the slowest {} us",
+        ledger.rounds,
+        ledger.slices,
+        ledger.longest / 1_000
+    );
+    // Where wake-ups are lost, that is every other one. A busy machine may be late now and then.
+    assert!(ledger.rounds > 100 && ledger.slices * 100 <= ledger.rounds);
     Ok(())
 }
