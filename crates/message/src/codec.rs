@@ -62,13 +62,15 @@ pub trait Codec<T>: 'static {
     /// The messages of these lengths, one after the other in `bytes`.
     #[doc(hidden)]
     fn decode_many(bytes: &[u8], lens: &[usize]) -> Result<Vec<T>, String> {
+        // Collecting into a `Result` knows no size, and grows again and again.
+        let mut messages = Vec::with_capacity(lens.len());
         let mut rest = bytes;
-        let decode = |len: &usize| {
+        for len in lens {
             let (message, after) = rest.split_at(*len);
             rest = after;
-            Self::decode(message)
-        };
-        lens.iter().map(decode).collect()
+            messages.push(Self::decode(message)?);
+        }
+        Ok(messages)
     }
 
     /// Encodes and puts.
@@ -234,7 +236,12 @@ impl<T: IntoBytes + TryFromBytes + Immutable> Codec<T> for Plain {
         if size_of::<T>() == 0 || lens.iter().any(|len| *len != size_of::<T>()) {
             return Err(format!("not all are a {}", std::any::type_name::<T>()));
         }
-        bytes.chunks_exact(size_of::<T>()).map(plain_from).collect()
+        // Collecting into a `Result` knows no size, and grows again and again.
+        let mut messages = Vec::with_capacity(lens.len());
+        for message in bytes.chunks_exact(size_of::<T>()) {
+            messages.push(plain_from(message)?);
+        }
+        Ok(messages)
     }
 
     #[inline]

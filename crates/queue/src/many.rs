@@ -120,7 +120,7 @@ impl<T, C: Codec<T>> Queue<T, C> {
             in_vain: &in_vain,
         };
         with_scratch(|bytes| {
-            let (mut lens, mut fds) = (Vec::new(), Vec::new());
+            let (mut lens, mut fds) = (Vec::with_capacity(most.min(GROUP)), Vec::new());
             self.ring.get_many(most, bytes, &mut lens, &mut fds, wait)?;
             parcel::unpack(fds, || C::decode_many(bytes, &lens)).map_err(GetFailure::Decode)
         })
