@@ -58,7 +58,8 @@ fn groups() -> Vec<harness::Group> {
     groups.into_iter().flatten().collect()
 }
 
-/// Runs what the command line asks for, prints the tables, and writes `report.json` and `index.html` into `folder`.
+/// Runs what the command line asks for, prints the tables, and writes `report.json`, `index.html`, `figures.md` and `oneway.svg` into
+/// `folder`.
 pub fn main(folder: &Path) -> ExitCode {
     start::entry();
     let groups = groups();
@@ -91,7 +92,9 @@ pub fn main(folder: &Path) -> ExitCode {
     let mut files = vec![
         (folder.join("report.json"), json.clone()),
         (folder.join("index.html"), plot::page(&results)),
+        (folder.join("figures.md"), report::markdown(&results)),
     ];
+    files.extend(plot::picture(&results).map(|svg| (folder.join("oneway.svg"), svg)));
     if let Some(file) = args.json {
         files.push((file, json));
     }

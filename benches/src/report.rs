@@ -184,6 +184,24 @@ fn line(entry: &Entry, bases: &[&str]) -> Vec<String> {
 }
 
 /// The whole report.
+pub(crate) fn markdown(results: &Results) -> String {
+    let rough = if results.quick {
+        " A quick run: rough figures."
+    } else {
+        ""
+    };
+    let mut text = format!(
+        "{}.{rough} Medians over rounds.\n\n```text\n",
+        results.machine
+    );
+    for row in &results.rows {
+        text += &table(row);
+    }
+    text += &crate::aims::table(results);
+    text + "```\n"
+}
+
+/// The same, for programs.
 pub(crate) fn json(results: &Results) -> String {
     let mut elements = Vec::new();
     for row in &results.rows {
