@@ -1,8 +1,8 @@
 //! What we want to reach, and whether a run did: one table, read off the rows.
 //!
 //! An aim names a contender in a row and compares its median, or the median of its ratio to a base of that row, with
-//! a bound. Only pinned rows count: elsewhere the scheduler decides. Aims whose row or base did not take part are left
-//! out.
+//! a bound. Only pinned rows count: elsewhere the scheduler decides; except for starts, which have no other. Aims whose
+//! row or base did not take part are left out.
 
 use crate::harness::{Entry, Place, Results, Spread};
 use crate::report::figure;
@@ -51,6 +51,7 @@ const ROUND_TRIP: &str = "queue-roundtrip";
 const KIB: usize = 1 << 10;
 const PIPE: &str = "pipe-oneway";
 const PIPE_ROUND_TRIP: &str = "pipe-roundtrip";
+const START: &str = "start";
 
 const fn aim(
     what: &'static str,
@@ -70,7 +71,7 @@ const fn aim(
     }
 }
 
-const AIMS: [Aim; 18] = [
+const AIMS: [Aim; 21] = [
     aim(
         "put and get, 1p1c",
         (ONE_WAY, "1p1c", 8),
@@ -197,6 +198,27 @@ const AIMS: [Aim; 18] = [
         None,
         Bound::AtMost(100.0),
     ),
+    aim(
+        "fork, start and join",
+        (START, "a copy", 0),
+        "multiproc fork",
+        Some("bare fork"),
+        Bound::AtMost(1.3),
+    ),
+    aim(
+        "fork with 16 MiB",
+        (START, "a copy of 16 MiB", 0),
+        "multiproc fork",
+        Some("bare fork"),
+        Bound::AtMost(1.3),
+    ),
+    aim(
+        "spawn, start and join",
+        (START, "the program anew", 0),
+        "multiproc spawn",
+        Some("posix_spawn"),
+        Bound::AtMost(1.5),
+    ),
 ];
 
 /// A line per aim that the run can tell about; nothing if there is none.
@@ -205,7 +227,7 @@ pub(crate) fn table(results: &Results) -> String {
     for aim in &AIMS {
         let rows = results.rows.iter();
         for row in rows.filter(|row| {
-            row.place == Place::Pinned
+            (row.place == Place::Pinned || aim.group == START)
                 && (row.group, row.what, row.size) == (aim.group, aim.row, aim.size)
         }) {
             let Some(entry) = row.entries.iter().find(|entry| entry.who == aim.who) else {

@@ -16,6 +16,7 @@
 //! | `lock` | the group `lock` |
 //! | `wakeup` | the group `wakeup` |
 //! | `start` | the group `start` |
+//! | `attach` | the group `attach` |
 //! | `wait` | the group `wait` |
 //! | `ideal` | the limit: a ring between two polling processes |
 //! | `ours` | multiproc's own rows |
@@ -27,6 +28,7 @@
 
 mod aims;
 mod args;
+mod attach;
 mod channel;
 mod harness;
 mod ideal;
@@ -54,6 +56,7 @@ fn groups() -> Vec<harness::Group> {
         wakeup::groups(),
         wait::groups(),
         start::groups(),
+        attach::groups(),
     ];
     groups.into_iter().flatten().collect()
 }

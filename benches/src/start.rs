@@ -94,12 +94,13 @@ fn with_memory(measure: impl FnOnce() -> Res<Outcome>) -> Res<Outcome> {
     outcome
 }
 
-fn each(run: &Run, start_and_join: fn() -> Res) -> Res<Outcome> {
+/// The time that it takes, again and again.
+pub(crate) fn each(run: &Run, it: impl Fn() -> Res) -> Res<Outcome> {
     let mut latencies = sys::histogram();
     let begun = Instant::now();
     loop {
         let start = Instant::now();
-        start_and_join()?;
+        it()?;
         // One at least, however busy the machine is.
         if let Some(measured) = begun.elapsed().checked_sub(run.warm) {
             latencies.record(nanoseconds(start.elapsed()))?;

@@ -16,7 +16,6 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-#[cfg(feature = "peers")]
 use std::path::Path;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering::Relaxed};
@@ -72,20 +71,17 @@ pub(crate) fn isolated(
     unsafe { libc::kill(-leader, libc::SIGKILL) };
     // SAFETY: a null status pointer is allowed.
     while unsafe { libc::waitpid(-leader, ptr::null_mut(), 0) } > 0 {}
-    #[cfg(feature = "peers")]
     sweep(leader);
     decode(&line?)
 }
 
 /// Where contenders that need files put them.
-#[cfg(feature = "peers")]
 pub(crate) fn shared_memory() -> &'static Path {
     Path::new("/dev/shm")
 }
 
 /// A fresh name for what a contender makes there. To be called before the sides start. Everything that has the name
 /// in its own is removed when the measurement is over, as contenders are killed and cannot do so.
-#[cfg(feature = "peers")]
 pub(crate) fn name() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let pid = std::process::id() as libc::pid_t;
@@ -93,13 +89,11 @@ pub(crate) fn name() -> String {
 }
 
 /// What the names of one measurement have in common.
-#[cfg(feature = "peers")]
 fn mark(leader: libc::pid_t) -> String {
     format!("multiproc-bench-{leader}-")
 }
 
 /// Removes what the measurement left behind.
-#[cfg(feature = "peers")]
 fn sweep(leader: libc::pid_t) {
     let mark = mark(leader);
     let entries = std::fs::read_dir(shared_memory());

@@ -1,4 +1,5 @@
-"""Arguments: queue|pipe oneway|awake SIZE WARM TIME CPU,CPU|-    Prints messages per second, or nanoseconds."""
+"""Arguments: queue|pipe oneway|awake SIZE WARM TIME CPU,CPU|-    Prints messages per second, or nanoseconds.
+   Or:        NAME attach 0 WARM TIME -"""
 import multiprocessing as mp
 import os
 import sys
@@ -41,6 +42,28 @@ def end(child):
     child.join()
     os._exit(0)
 
+
+def attach():
+    """Opens and closes shared memory of that name, without ever removing the name."""
+    try:
+        opened = shared_memory.SharedMemory(kind, track=False)
+    except TypeError:  # before 3.13
+        opened = shared_memory.SharedMemory(kind)
+        resource_tracker.unregister(opened._name, "shared_memory")
+    opened.close()
+
+
+if what == "attach":
+    from multiprocessing import resource_tracker, shared_memory
+
+    begin, samples = now(), []
+    while now() - begin < warm + time or not samples:
+        t = now_ns()
+        attach()
+        if now() - begin >= warm:
+            samples.append(now_ns() - t)
+    print(*samples)
+    sys.exit()
 
 fork = mp.get_context("fork").Process
 there_send, there_receive = channel()

@@ -9,11 +9,7 @@ const PROGRAM: &str = include_str!("python.py");
 
 /// `Queue` and `Pipe` with bytes, or nobody where there is no `python3`.
 pub(crate) fn all() -> Vec<Peer> {
-    let found = Command::new("python3")
-        .arg("--version")
-        .output()
-        .is_ok_and(|output| output.status.success());
-    if !found {
+    if !is_here() {
         return Vec::new();
     }
     let peer = |who, one_to_one, awake| Peer {
@@ -36,6 +32,19 @@ pub(crate) fn all() -> Vec<Peer> {
             |run| call(run, "pipe", "awake"),
         ),
     ]
+}
+
+/// Is there a `python3`?
+pub(crate) fn is_here() -> bool {
+    Command::new("python3")
+        .arg("--version")
+        .output()
+        .is_ok_and(|output| output.status.success())
+}
+
+/// Opens this name in /dev/shm as a `SharedMemory` again and again.
+pub(crate) fn attach(run: &Run, name: &str) -> Res<Outcome> {
+    call(run, name, "attach")
 }
 
 /// Runs the program and reads what it prints: a rate, or nanoseconds.

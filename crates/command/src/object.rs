@@ -78,8 +78,7 @@ impl Object {
     }
 
     fn summary(&self) -> String {
-        let temporary = self.named.header().is_some_and(|header| header.temporary);
-        let life = match (self.named.stale, temporary) {
+        let life = match (self.named.stale, self.named.temporary) {
             (true, _) => "stale",
             (_, true) => "temporary",
             _ => "",
@@ -105,7 +104,7 @@ impl Object {
             Content::NotAnObject(why) => line("no object", &why.to_string()),
             Content::Unreadable(why) => line("unreadable", &why.to_string()),
             Content::Object(header) => {
-                let lifetime = match (header.temporary, named.stale) {
+                let lifetime = match (named.temporary, named.stale) {
                     (true, true) => "stale: temporary, and nobody has it open",
                     (true, false) => "temporary: until nobody has it open",
                     _ => "until it is removed",
@@ -192,7 +191,7 @@ impl Object {
             ("name", named.name.clone().into()),
             ("kind", kind),
             ("problem", problem),
-            ("temporary", header.is_some_and(|h| h.temporary).into()),
+            ("temporary", named.temporary.into()),
             ("stale", named.stale.into()),
             ("bytes", named.bytes.into()),
             ("body", header.map_or(Json::Null, |h| h.body.into())),

@@ -14,8 +14,6 @@ pub const LAYOUT_VERSION: u32 = 1;
 const MAGIC: u64 = u64::from_ne_bytes(*b"multipr\x01");
 const TAG_AT: usize = 64;
 const TAG_BYTES: usize = 128;
-const FLAGS_AT: usize = TAG_AT + TAG_BYTES;
-const TEMPORARY: u64 = 1;
 
 /// What kind of object a segment holds: checked by whoever attaches.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,8 +35,6 @@ pub struct Header {
     pub body: usize,
     /// Inode of the PID namespace that the segment belongs to.
     pub pid_namespace: u64,
-    /// Does its name go with the last process that has it open?
-    pub temporary: bool,
 }
 
 /// Why 256 bytes are not the header of a segment that this build understands.
@@ -95,7 +91,6 @@ impl Header {
         put(40, self.pid_namespace);
         put(48, hash(self.kind.tag.as_bytes()));
         put(56, tag.len() as u64);
-        put(FLAGS_AT, if self.temporary { TEMPORARY } else { 0 });
         bytes[TAG_AT..TAG_AT + tag.len()].copy_from_slice(tag.as_bytes());
         bytes
     }
@@ -135,13 +130,6 @@ impl Header {
         let align = field("the alignment", 24, HEADER_BYTES as u64)?;
         let fixed = field("the fixed part's size", 32, body as u64)?;
         let length = field("the tag's length", 56, TAG_BYTES as u64)?;
-        let flags = get(FLAGS_AT);
-        if flags & !TEMPORARY != 0 {
-            return Err(HeaderError::Field {
-                what: "the flags' word",
-                value: flags,
-            });
-        }
         if !align.is_power_of_two() {
             return Err(HeaderError::Field {
                 what: "the alignment",
@@ -155,7 +143,6 @@ impl Header {
                 kind,
                 body,
                 pid_namespace: get(40),
-                temporary: flags & TEMPORARY != 0,
             },
             get(48),
         ))
@@ -208,7 +195,6 @@ mod tests {
             kind,
             body: 48,
             pid_namespace: 7,
-            temporary: true,
         }
     }
 

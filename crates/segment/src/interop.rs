@@ -126,7 +126,6 @@ impl Segment {
             kind,
             body,
             pid_namespace: pid_namespace(),
-            temporary: false,
         };
         let bytes = header.encode();
         let (magic, rest) = bytes.split_at(8);
@@ -217,7 +216,6 @@ impl Foreign {
             },
             body: bytes,
             pid_namespace: 0,
-            temporary: false,
         };
         let mapping = Mapping::of(Held::Plain(file), bytes, header.clone()).map_err(&io)?;
         if *mapping.header() != header || mapping.bytes() != bytes {

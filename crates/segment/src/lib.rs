@@ -29,7 +29,6 @@
 //!   24  body alignment   u64      32  fixed-part bytes u64
 //!   40  pid namespace    u64      48  tag hash         u64
 //!   56  tag length       u64      64..192 the type tag, UTF-8
-//!  192  flags            u64      bit 0: temporary
 //! ```
 //!
 //! # States of a segment
@@ -41,7 +40,8 @@
 //!
 //! A [temporary](Naming::temporary) name is *unlinked* by itself: by whoever lets go as the last
 //! one, or, if that one was killed, by the next who looks. What the name is in between, *stale*,
-//! nobody can open. `src/temporary.rs` has the protocol.
+//! nobody can open. That a name is temporary is written on the file (its sticky bit) and not in it.
+//! `src/temporary.rs` has the protocol.
 //!
 //! # Invariants
 //!

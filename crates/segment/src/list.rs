@@ -35,6 +35,8 @@ pub struct Named {
     pub owner: u32,
     /// Its group, by number.
     pub group: u32,
+    /// Does it go with the last process that has it open?
+    pub temporary: bool,
     /// It is temporary and nobody has it open: nobody can open it any more, and
     /// [`remove_stale`] removes it.
     pub stale: bool,
@@ -79,15 +81,16 @@ impl Named {
     fn of(name: Name) -> io::Result<(Self, (u64, u64))> {
         let meta = name.path().symlink_metadata()?;
         let (meta, content, stale) = match Self::opened(&name, &meta) {
-            Ok((file, meta)) => match Header::of_file(&file) {
-                Ok((header, _)) => {
-                    let stale = header.temporary
-                        && temporary::seen(&file).is_ok_and(|seen| seen != Seen::InUse);
-                    (meta, Content::Object(header), stale)
-                }
-                Err(Unread::Header(why)) => (meta, Content::NotAnObject(why), false),
-                Err(Unread::Io(e)) => (meta, Content::Unreadable(e.kind()), false),
-            },
+            Ok((file, meta)) => {
+                let stale = temporary::is_marked(&meta)
+                    && temporary::seen(&file).is_ok_and(|seen| seen != Seen::InUse);
+                let content = match Header::of_file(&file) {
+                    Ok((header, _)) => Content::Object(header),
+                    Err(Unread::Header(why)) => Content::NotAnObject(why),
+                    Err(Unread::Io(e)) => Content::Unreadable(e.kind()),
+                };
+                (meta, content, stale)
+            }
             Err(None) => (meta, Content::NotAnObject(HeaderError::Magic), false),
             Err(Some(e)) if e.kind() == io::ErrorKind::NotFound => return Err(e),
             Err(Some(e)) => (meta, Content::Unreadable(e.kind()), false),
@@ -97,9 +100,10 @@ impl Named {
             content,
             bytes: meta.size(),
             memory: meta.blocks() * 512,
-            mode: meta.mode() & 0o7777,
+            mode: meta.mode() & 0o777,
             owner: meta.uid(),
             group: meta.gid(),
+            temporary: temporary::is_marked(&meta),
             stale,
             attached: Vec::new(),
             hidden: 0,
@@ -297,12 +301,15 @@ impl Look {
 pub fn remove_stale() -> io::Result<Vec<String>> {
     let mut removed = Vec::new();
     for name in Name::all()? {
-        let is_file = name.path().symlink_metadata().is_ok_and(|m| m.is_file());
+        let meta = name.path().symlink_metadata();
+        let marked = meta.is_ok_and(|meta| temporary::is_marked(&meta));
         // Gone meanwhile, or another user's.
-        let Some(file) = is_file.then(|| name.open().ok()).flatten() else {
+        let Some(file) = marked.then(|| name.open().ok()).flatten() else {
             continue;
         };
-        if temporary::is_temporary(&file)
+        if file
+            .metadata()
+            .is_ok_and(|meta| temporary::is_marked(&meta))
             && temporary::seen(&file).is_ok_and(|seen| seen != Seen::InUse)
             && temporary::remove_unused(&file, Some(&name)).is_ok_and(|removed| removed)
         {

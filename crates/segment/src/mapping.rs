@@ -103,6 +103,10 @@ impl Mapping {
     pub(crate) fn header(&self) -> &Header {
         &self.parts.header
     }
+
+    pub(crate) fn is_temporary(&self) -> bool {
+        matches!(self.parts.held, Held::Temporary(_))
+    }
 }
 
 impl Drop for Mapping {

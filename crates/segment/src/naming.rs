@@ -1,4 +1,5 @@
 use crate::error::CreateError;
+use crate::temporary::MARK;
 use std::fs::{File, Permissions};
 use std::os::unix::fs::{PermissionsExt, fchown};
 
@@ -62,8 +63,12 @@ impl Naming {
     /// [`unlink`](crate::unlink).
     ///
     /// A forked child has open what its parent had, until it ends, drops its handles or calls
-    /// `exec`; who maps the file by other means does not count. Only the owner of a name can remove it: where another user is the last one, it
-    /// stays, is found by nobody, and goes when the owner looks.
+    /// `exec`; who maps the file by other means does not count. Only the owner of a name can
+    /// remove it: where another user is the last one, it stays, is found by nobody, and goes when
+    /// the owner looks.
+    ///
+    /// The file has its sticky bit set, by which everybody knows; nobody but the owner can change
+    /// that (and should not, while it is in use).
     pub const fn temporary(mut self, temporary: bool) -> Self {
         self.temporary = temporary;
         self
@@ -93,7 +98,8 @@ impl Naming {
                 .map_err(|source| CreateError::Group { gid, source })?;
             crate::step::at("create: group set");
         }
-        file.set_permissions(Permissions::from_mode(self.mode))
+        let mark = if self.temporary { MARK } else { 0 };
+        file.set_permissions(Permissions::from_mode(self.mode | mark))
             .map_err(CreateError::Io)
     }
 }

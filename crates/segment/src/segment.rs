@@ -242,7 +242,6 @@ impl Segment {
             kind,
             body: sizes.body,
             pid_namespace: pid_namespace(),
-            temporary: temporary.is_some(),
         };
         file.write_all_at(&header.encode(), 0)?;
         step::at("create: header written");
@@ -272,8 +271,7 @@ impl Segment {
             step::at("open: opened");
             let meta = file.metadata().map_err(open_error(name.as_str()))?;
             let inode = (meta.dev(), meta.ino());
-            let read = Self::read_header(&file, name.as_str())?;
-            let held = if read.0.temporary {
+            let held = if temporary::is_marked(&meta) {
                 match Attached::by_name(file, &name).map_err(open_error(name.as_str()))? {
                     Some(attached) => Held::Temporary(attached),
                     // Removed; or stale, and somebody else's to remove.
@@ -288,7 +286,7 @@ impl Segment {
             } else {
                 Held::Plain(file)
             };
-            return Self::over(held, read, name.as_str(), kind);
+            return Self::over(held, name.as_str(), kind);
         }
     }
 
@@ -299,14 +297,14 @@ impl Segment {
     /// [`OpenError`] says what was expected and what was found. `NotFound`: a temporary one
     /// that nobody has open.
     pub fn attach(file: File, name: &str, kind: &Kind) -> Result<Self, OpenError> {
-        let read = Self::read_header(&file, name)?;
-        let held = if read.0.temporary {
+        let meta = file.metadata().map_err(open_error(name))?;
+        let held = if temporary::is_marked(&meta) {
             let attached = Attached::by_descriptor(file).map_err(open_error(name))?;
             Held::Temporary(attached.ok_or_else(|| OpenError::NotFound(name.into()))?)
         } else {
             Held::Plain(file)
         };
-        Self::over(held, read, name, kind)
+        Self::over(held, name, kind)
     }
 
     /// A private copy of the header, and the hash of the full tag.
@@ -325,13 +323,9 @@ impl Segment {
     }
 
     /// The segment in a file, if it is what it says and what is expected.
-    fn over(
-        held: Held,
-        (header, tag_hash): (Header, u64),
-        name: &str,
-        kind: &Kind,
-    ) -> Result<Self, OpenError> {
+    fn over(held: Held, name: &str, kind: &Kind) -> Result<Self, OpenError> {
         let io = open_error(name);
+        let (header, tag_hash) = Self::read_header(held.file(), name)?;
         let meta = held.file().metadata().map_err(&io)?;
         let expected = (HEADER_BYTES + header.body) as u64;
         if meta.size() != expected {
@@ -379,7 +373,7 @@ impl Segment {
 
     /// Does its name go with the last process that has it open?
     pub fn is_temporary(&self) -> bool {
-        self.mapping.header().temporary
+        self.mapping.is_temporary()
     }
 
     /// The body's first byte. Valid while a handle lives. Other processes may write to

@@ -15,6 +15,11 @@
 //!
 //! A question ([`seen`]) takes no lock, and disturbs nobody.
 //!
+//! Which objects are temporary is said by the sticky bit of their file (`T` in `ls -l`), to which
+//! Linux gives no meaning on files. Only the owner can set or clear it, who can remove the name
+//! anyway. A word in the header would be in reach of everyone who may write to the object: garbage
+//! there would have the next look take a name away that was to stay, or under its users' feet.
+//!
 //! # Invariants
 //!
 //! 1. The maker's read lock is there before the name is. Whoever joins later has seen that
@@ -36,12 +41,11 @@
 //! for a tenth of a second, and then say so. A child between `fork` and `exec` counts as having
 //! everything open: who lets go in that moment leaves the name to the next look.
 
-use crate::header::Header;
 use crate::name::Name;
 use crate::step;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -49,6 +53,15 @@ use std::time::Duration;
 
 const ATTACHED: i64 = 0;
 const NAME: i64 = 1;
+
+/// The mode bit of what is temporary.
+pub(crate) const MARK: u32 = libc::S_ISVTX;
+
+/// Is this what the system says of a temporary object's file?
+pub(crate) fn is_marked(meta: &Metadata) -> bool {
+    // On directories the bit means something else.
+    meta.is_file() && meta.mode() & MARK != 0
+}
 
 /// Who has a temporary object open, as the kernel says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -272,7 +285,7 @@ pub(crate) fn make_way(name: &Name) -> io::Result<InTheWay> {
     for _ in 0..PATIENCE {
         match name.path().symlink_metadata() {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(InTheWay::Nothing),
-            Ok(meta) if meta.is_file() => {}
+            Ok(meta) if is_marked(&meta) => {}
             _ => return Ok(InTheWay::Something),
         }
         let file = match name.open() {
@@ -280,7 +293,8 @@ pub(crate) fn make_way(name: &Name) -> io::Result<InTheWay> {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(InTheWay::Nothing),
             Err(_) => return Ok(InTheWay::Something),
         };
-        if !is_temporary(&file) || seen(&file)? == Seen::InUse {
+        // Another one, by now?
+        if !is_marked(&file.metadata()?) || seen(&file)? == Seen::InUse {
             return Ok(InTheWay::Something);
         }
         match remove_unused(&file, Some(name)) {
@@ -295,11 +309,11 @@ pub(crate) fn make_way(name: &Name) -> io::Result<InTheWay> {
 /// Removes a name, whatever it names and whoever has that open.
 pub(crate) fn unlink(name: &Name) -> io::Result<()> {
     for _ in 0..PATIENCE {
-        // Opening something else than a file might have an effect.
-        let is_file = name.path().symlink_metadata().is_ok_and(|m| m.is_file());
-        let file = match is_file.then(|| name.open()) {
-            Some(Ok(file)) if is_temporary(&file) => file,
-            // Not ours to look into, or no object at all: the system says who may remove it.
+        // Opening something else might have an effect.
+        let marked = name.path().symlink_metadata().is_ok_and(|m| is_marked(&m));
+        let file = match marked.then(|| name.open()) {
+            Some(Ok(file)) if is_marked(&file.metadata()?) => file,
+            // Nothing temporary, or not ours to open: the system says who may remove it.
             _ => return std::fs::remove_file(name.path()),
         };
         step::at("unlink: looked");
@@ -315,9 +329,4 @@ pub(crate) fn unlink(name: &Name) -> io::Result<()> {
         }
     }
     Err(Errno::EBUSY.into())
-}
-
-/// Is this the file of a temporary segment?
-pub(crate) fn is_temporary(file: &File) -> bool {
-    Header::of_file(file).is_ok_and(|(header, _)| header.temporary)
 }

@@ -31,7 +31,8 @@ fn what_is_there_is_listed_by_name() -> Outcome {
     };
     assert_eq!((&*first.name, &*second.name), (&*a, &*b));
     let (one, two) = (first.header().unwrap(), second.header().unwrap());
-    assert!(one.temporary && !two.temporary && !first.stale && !second.stale);
+    assert!(first.temporary && !second.temporary);
+    assert!(!first.stale && !second.stale);
     assert_eq!((&*one.kind.tag, one.body), ("AtomicU64", 8));
     assert_eq!((&*two.kind.tag, two.body), ("[AtomicU32; 3]", 12));
     assert_eq!((first.mode, second.mode), (0o600, 0o640));

@@ -8,12 +8,12 @@ use multiproc_core::deadline::Deadline;
 use multiproc_core::robust::RobustLock;
 use multiproc_process::{Exit, Process, test};
 use multiproc_segment::{
-    CreateError, Kind, OpenError, OpenOrCreateError, Segment, Shared, list, look, remove_stale,
-    unlink,
+    Content, CreateError, HEADER_BYTES, Kind, OpenError, OpenOrCreateError, Segment, Shared, list,
+    look, remove_stale, unlink,
 };
 use std::fs::File;
 use std::os::fd::AsFd;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::sync::atomic::{AtomicU32, Ordering::*};
 
 test::main! {
@@ -33,6 +33,9 @@ test::main! {
     a_parked_mapping_counts,
     remove_stale_removes_what_is_stale_and_nothing_else,
     a_look_keeps_nothing_alive,
+    garbage_in_a_header_takes_no_name_away,
+    garbage_in_a_header_keeps_no_name,
+    the_mark_is_the_owners,
     what_another_user_left_is_found_by_nobody,
     another_user_may_be_the_last,
     another_user_to_whom_it_was_sent_keeps_it,
@@ -369,6 +372,82 @@ fn a_look_keeps_nothing_alive() -> Outcome {
     drop(made);
     assert!(!name.is_there());
     assert_eq!(look.u32(0)?, 7); // what is open can be read
+    Ok(())
+}
+
+/// What a peer that scribbles may write over a header: one word after the other of it, and all.
+fn scribbles() -> impl Iterator<Item = (u64, Vec<u8>)> {
+    let words = (0..HEADER_BYTES as u64).step_by(8);
+    let words = words.flat_map(|at| [1, 0xff].map(|byte| (at, vec![byte; 8])));
+    words.chain([0, 1, 0xff].map(|byte| (0, vec![byte; HEADER_BYTES])))
+}
+
+fn garbage_in_a_header_takes_no_name_away() -> Outcome {
+    let name = Name::new("garbage");
+    drop(Shared::create(&name, AtomicU32::new(7))?);
+    let file = File::options().read(true).write(true).open(name.path())?;
+    let mut header = [0; HEADER_BYTES];
+    file.read_exact_at(&mut header, 0)?;
+    for (at, garbage) in scribbles() {
+        file.write_all_at(&garbage, at)?;
+        drop(Number::open(&name));
+        assert!(!look(&name)?.temporary);
+        assert!(matches!(
+            create(&name, 8),
+            Err(CreateError::AlreadyExists(_))
+        ));
+        assert!(name.is_there(), "after {garbage:?} at {at}");
+        file.write_all_at(&header, 0)?;
+    }
+    assert_eq!(Number::open(&name)?.load(Relaxed), 7);
+    Ok(())
+}
+
+fn garbage_in_a_header_keeps_no_name() -> Outcome {
+    for (at, garbage) in scribbles() {
+        let name = Name::new("garbage");
+        let scribble = || {
+            let file = File::options().write(true).open(name.path()).unwrap();
+            file.write_all_at(&garbage, at).unwrap();
+        };
+        let made = create(&name, 7)?;
+        scribble();
+        drop(made);
+        assert!(!name.is_there(), "after {garbage:?} at {at}");
+        killed_after(|| {
+            let made = create(&name, 7).unwrap();
+            scribble();
+            made
+        })?;
+        assert!(look(&name)?.stale);
+        assert!(is_not_found(&name));
+        assert!(!name.is_there(), "after {garbage:?} at {at}");
+    }
+    Ok(())
+}
+
+fn the_mark_is_the_owners() -> Outcome {
+    let (name, kept) = (Name::new("mark"), Name::new("kept"));
+    let options = Number::options().temporary(true).mode(0o600);
+    let _made = options.create(&name, AtomicU32::new(7))?;
+    assert_eq!(name.path().metadata()?.mode() & 0o7777, 0o1600);
+    assert_eq!(look(&name)?.mode, 0o600);
+    if !is_root() {
+        return Ok(());
+    }
+    drop(Shared::create_with_mode(&kept, 0o666, AtomicU32::new(8))?);
+    let child = Process::start(|| {
+        become_nobody();
+        let seen = look(&name).unwrap();
+        assert!(matches!(seen.content, Content::Unreadable(_)), "{seen:?}");
+        assert!(seen.temporary, "it is told without a look inside");
+        assert_eq!(Number::open(&kept).unwrap().load(Relaxed), 8);
+        let marked = std::fs::Permissions::from_mode(0o1666);
+        let error = std::fs::set_permissions(kept.path(), marked).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied);
+    })?;
+    child.join()?.ok()?;
+    assert_eq!(Number::open(&kept)?.load(Relaxed), 8);
     Ok(())
 }
 
