@@ -330,6 +330,11 @@ impl Lock {
         self.damaged
             .store(unless_broken!("lock: note the death", 1, 0), Relaxed);
         self.taken();
+        multiproc_segment::trace!(
+            warn,
+            pid = word::pid(state & !WAITERS),
+            "lock recovered: its holder died"
+        );
         true
     }
 
