@@ -16,6 +16,7 @@ use thiserror::Error;
 /// where you want it.
 ///
 /// Its `Debug` is its sentence: that is what `main` prints.
+#[doc(alias = "ProcessError")]
 #[derive(Error)]
 #[error(transparent)]
 #[non_exhaustive]

@@ -45,6 +45,7 @@ fn outcome(word: u32, turn: u32) -> Result<(), BrokenBarrier> {
 /// place (4,144 for the 64 of [`Barrier::new`]).
 ///
 /// See the [crate](crate) for an example.
+#[doc(alias = "multiprocessing.Barrier")]
 #[doc(alias = "threading.Barrier")]
 #[cfg_attr(not(loom), derive(Shareable), shareable(crate = multiproc_segment))]
 #[repr(C)]

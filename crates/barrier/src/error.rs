@@ -22,6 +22,7 @@ pub enum PartiesError {
 /// reset, an action that failed, or the death of somebody who waited. Until
 /// [`Barrier::reset`](crate::Barrier::reset), every wait says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[doc(alias = "BrokenBarrierError")]
 #[error("the barrier is broken")]
 pub struct BrokenBarrier;
 

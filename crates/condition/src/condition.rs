@@ -23,6 +23,7 @@ const PASSED: u32 = 1 << 31;
 /// bytes, and 24 for each of them (1,584 for the 64 of [`Condition::new`]).
 ///
 /// See the [crate](crate) for an example.
+#[doc(alias = "multiprocessing.Condition")]
 #[doc(alias = "threading.Condition")]
 #[doc(alias = "Condvar")]
 #[cfg_attr(not(loom), derive(Shareable), shareable(crate = multiproc_segment))]

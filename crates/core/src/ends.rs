@@ -170,7 +170,7 @@ impl Ends {
 
     fn take_slot(&self, end: &End) -> Result<(), EndError> {
         let me = Identity::me();
-        let _held = self.lock()?;
+        let held = self.lock()?;
         if end.valid_in.load(Relaxed) == fork::generation() {
             return Ok(()); // another thread was faster
         }
@@ -197,6 +197,10 @@ impl Ends {
         end.index.store(index as u32, Relaxed);
         end.generation.store(generation, Relaxed);
         end.valid_in.store(fork::generation(), Relaxed);
+        drop(held);
+        if free.is_none() {
+            multiproc_segment::trace!(debug, index, "slot of a dead end taken back");
+        }
         Ok(())
     }
 
@@ -283,7 +287,7 @@ impl Ends {
     /// registers; look again.
     #[cold]
     fn free_lost(&self, slot: &Slot, owner: Identity, generation: u64) -> Option<()> {
-        let _held = self.lock.try_acquire()?;
+        let held = self.lock.try_acquire()?;
         // Acquire. PAIRS slot-owned, slot-given-up: arrived after all?
         let owned = slot.owner.load(Acquire) == owner.to_bits();
         if !owned || slot.generation.load(Acquire) != generation {
@@ -292,6 +296,8 @@ impl Ends {
         slot.owner.store(0, Release); // PAIRS slot-free
         step!("ends: lost end freed");
         slot.generation.store(given_up(generation), Release); // PAIRS slot-given-up
+        drop(held);
+        multiproc_segment::trace!(debug, pid = owner.pid(), "end lost with its message");
         Some(())
     }
 

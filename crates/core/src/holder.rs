@@ -156,6 +156,10 @@ impl ThreadLock {
 fn keep(guard: RobustGuard<'_>) -> bool {
     let owner_died = guard.owner_died();
     std::mem::forget(guard);
+    #[cfg(feature = "tracing")]
+    if owner_died {
+        crate::robust::tell_of_recovery(); // held, but by its user, who is told by us, too
+    }
     owner_died
 }
 

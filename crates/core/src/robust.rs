@@ -441,8 +441,26 @@ impl<'a> RobustGuard<'a> {
             return false;
         }
         let guard = std::mem::ManuallyDrop::new(self);
-        guard.lock.release(guard.bell.get())
+        let asked = guard.lock.release(guard.bell.get());
+        guard.tell();
+        asked
     }
+
+    /// Only once the lock is free: whoever listens runs their own code.
+    #[inline(always)]
+    fn tell(&self) {
+        #[cfg(feature = "tracing")]
+        if self.owner_died() {
+            tell_of_recovery();
+        }
+    }
+}
+
+/// To whoever listens: this thread had a lock from a dead holder.
+#[cfg(feature = "tracing")]
+#[cold]
+pub(crate) fn tell_of_recovery() {
+    multiproc_segment::trace!(warn, "lock recovered: its holder died");
 }
 
 impl Drop for RobustGuard<'_> {
@@ -453,6 +471,7 @@ impl Drop for RobustGuard<'_> {
             return;
         }
         self.lock.release(self.bell.get());
+        self.tell();
     }
 }
 

@@ -80,6 +80,7 @@ const TURN: u32 = 4;
 /// `Shared<T>`.
 ///
 /// See the crate for an example.
+#[doc(alias = "multiprocessing.Event")]
 #[doc(alias = "threading.Event")]
 #[cfg_attr(not(loom), derive(Shareable), shareable(crate = multiproc_segment))]
 #[repr(C)]

@@ -57,6 +57,7 @@ use std::time::Duration;
 /// When the process that acquired it last dies, the next acquirer gets [`OwnerDied`], with a
 /// guard, and so does every later one until somebody says [`mended`](LockGuard::mended). A
 /// release by another process after that death frees the lock and does not mend.
+#[doc(alias = "multiprocessing.Lock")]
 #[repr(C)]
 #[cfg_attr(not(loom), derive(Shareable))]
 pub struct Lock {
@@ -140,6 +141,7 @@ impl Lock {
     /// # Errors
     ///
     /// [`OwnerDied`] with the guard.
+    #[doc(alias = "__enter__")]
     #[inline]
     pub fn lock(&self) -> Result<LockGuard<'_>, OwnerDied<LockGuard<'_>>> {
         self.acquire()?;
@@ -328,6 +330,11 @@ impl Lock {
         self.damaged
             .store(unless_broken!("lock: note the death", 1, 0), Relaxed);
         self.taken();
+        multiproc_segment::trace!(
+            warn,
+            pid = word::pid(state & !WAITERS),
+            "lock recovered: its holder died"
+        );
         true
     }
 

@@ -152,6 +152,7 @@ fn arm_again(object: &dyn Ready, ring: &Ring) {
 ///
 /// [`WaitError`].
 #[doc(alias = "multiprocessing.connection.wait")]
+#[doc(alias = "object_list")]
 pub fn wait<'a, S: Into<Source<'a>>>(
     sources: impl IntoIterator<Item = S>,
     timeout: Option<Duration>,

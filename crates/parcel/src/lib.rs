@@ -311,6 +311,7 @@ pub fn take_reason() -> Option<String> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[doc(alias = "DupFd")]
 #[doc(alias = "send_handle")]
+#[doc(alias = "recv_handle")]
 pub struct Descriptor<T>(
     /// The file, socket, pipe, ….
     pub T,

@@ -38,6 +38,8 @@ const NOT_OVER_TCP: &str = "a connection over TCP has no shared memory for this"
 /// first use; in a message it travels. At most 512 sending ends of one direction exist at a
 /// time.
 #[doc(alias = "multiprocessing.connection.Connection")]
+#[doc(alias = "fileno")]
+#[doc(alias = "writable")]
 pub struct Sender<T, C = Serde> {
     line: SendLine,
     types: PhantomData<fn(T) -> C>,
@@ -47,6 +49,8 @@ pub struct Sender<T, C = Serde> {
 ///
 /// `Clone`, children and limits as for [`Sender`].
 #[doc(alias = "multiprocessing.connection.Connection")]
+#[doc(alias = "fileno")]
+#[doc(alias = "readable")]
 pub struct Receiver<T, C = Serde> {
     line: RecvLine,
     types: PhantomData<fn(C) -> T>,
@@ -244,6 +248,7 @@ impl<T, C> Receiver<T, C> {
     }
 
     /// Can this end not be used any more: was it closed here?
+    #[doc(alias = "closed")]
     pub fn is_closed(&self) -> bool {
         match &self.line {
             RecvLine::Ring(end) => !end.is_open(),

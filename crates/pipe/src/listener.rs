@@ -453,7 +453,7 @@ impl Listener {
     where
         Serde: Codec<S> + Codec<R>,
     {
-        self.accept_by(Deadline::NEVER)
+        self.accept_by(Deadline::NEVER).inspect_err(tell)
     }
 
     /// As [`Listener::accept`]. *Blocks until* `timeout` is over, at most. *Wakes when* and *if a
@@ -466,7 +466,7 @@ impl Listener {
     where
         Serde: Codec<S> + Codec<R>,
     {
-        self.accept_by(Deadline::after(timeout))
+        self.accept_by(Deadline::after(timeout)).inspect_err(tell)
     }
 
     fn accept_by<S, R>(&self, deadline: Deadline) -> Result<Connection<S, R>, AcceptError>
@@ -550,6 +550,14 @@ impl Listener {
             until = until.sooner(pending.deadline);
         }
         fd::poll(&mut polled, until.remaining().unwrap_or_default()).map(drop)
+    }
+}
+
+/// To whoever listens to `tracing`: somebody was not let in.
+#[cfg_attr(not(feature = "tracing"), allow(unused_variables))]
+fn tell(refused: &AcceptError) {
+    if let AcceptError::Handshake(why) = refused {
+        multiproc_segment::trace!(warn, %why, "handshake refused");
     }
 }
 

@@ -36,6 +36,7 @@ pub enum StartMethod {
     /// By running the program anew: [`Process::spawn`] does so.
     Spawn,
     /// By a server that forks.
+    #[doc(alias = "forkserver")]
     ForkServer,
 }
 

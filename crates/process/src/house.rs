@@ -9,6 +9,7 @@
 use crate::current::{AuthKey, Me, Parent};
 use crate::record::Child;
 use crate::server::Server;
+use crate::told::Ended;
 use multiproc_segment::local::Local;
 use std::sync::Arc;
 
@@ -29,6 +30,8 @@ pub(crate) struct House {
     pub(crate) authkey: Option<AuthKey>,
     /// Children that have not been collected.
     pub(crate) children: Vec<Arc<Child>>,
+    /// Of these, those that have just been collected.
+    ended: Ended,
     /// The fork server of this process.
     pub(crate) server: Option<Arc<Server>>,
     /// How many children this process has started: the next one's number, less one.
@@ -48,6 +51,7 @@ static HOUSE: Local<House> = Local::new(House {
     me: None,
     authkey: None,
     children: Vec::new(),
+    ended: Ended::NONE,
     server: None,
     started: 0,
     hooks: Vec::new(),
@@ -59,7 +63,7 @@ static HOUSE: Local<House> = Local::new(House {
 /// Runs `f` on this process's record. `f` runs under a lock that fork waits for: never user
 /// code in it.
 pub(crate) fn house<R>(f: impl FnOnce(&mut House) -> R) -> R {
-    HOUSE.with(|house| {
+    let (done, ended) = HOUSE.with(|house| {
         let pid = crate::sys::pid();
         if house.pid != pid {
             // Another's code forked. It said nothing of a name or a parent, so there is none.
@@ -71,8 +75,10 @@ pub(crate) fn house<R>(f: impl FnOnce(&mut House) -> R) -> R {
             });
             house.settle_in(pid, me.unwrap_or_default());
         }
-        f(house)
-    })
+        (f(house), std::mem::take(&mut house.ended))
+    });
+    ended.tell();
+    done
 }
 
 /// Whether the record is this process's own, without making it so.
@@ -184,11 +190,22 @@ impl House {
 
     /// The same, and also strikes those that somebody else has collected.
     pub(crate) fn sweep_each(&mut self) {
-        self.children.retain(|child| child.still_runs());
+        self.children.retain(|child| {
+            let stays = child.still_runs();
+            if !stays {
+                self.ended.note(child);
+            }
+            stays
+        });
     }
 
     pub(crate) fn forget_child(&mut self, child: &Child) {
-        self.children
-            .retain(|other| !std::ptr::eq(Arc::as_ptr(other), child));
+        self.children.retain(|other| {
+            let stays = !std::ptr::eq(Arc::as_ptr(other), child);
+            if !stays {
+                self.ended.note(other);
+            }
+            stays
+        });
     }
 }

@@ -132,6 +132,7 @@ mod start;
 mod sys;
 mod task;
 pub mod test;
+mod told;
 
 pub use context::{
     AlreadySet, Context, StartMethod, UnknownMethod, force_start_method, set_start_method,

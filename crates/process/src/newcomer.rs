@@ -23,7 +23,7 @@ use crate::not_started::StartError;
 use crate::process::Process;
 use crate::record::{Child, End};
 use crate::report::Report;
-use crate::sys;
+use crate::{sys, told};
 use multiproc_core::deadline::Deadline;
 use multiproc_core::fd::wait_readable;
 use multiproc_core::step;
@@ -114,6 +114,7 @@ impl Newcomer {
         // If it has died meanwhile, `join` tells.
         let _ = self.line.send(Kind::Go, &[], &[], child.pidfd.as_fd());
         step!("spawn: let go");
+        told::started(&child);
         Process { child }
     }
 

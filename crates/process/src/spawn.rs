@@ -62,6 +62,7 @@ impl Process {
     ///     Ok(())
     /// }
     /// ```
+    #[doc(alias = "args")]
     pub fn spawn<A, R>(f: fn(A) -> R, arguments: A) -> Result<Process, NotStarted<A>>
     where
         A: Serialize + DeserializeOwned,

@@ -12,6 +12,7 @@ use crate::not_started::{NotAllStarted, NotStarted, StartError};
 use crate::process::Process;
 use crate::record::{Child, End};
 use crate::sys::{self, Split};
+use crate::told;
 use multiproc_core::deadline::Deadline;
 use multiproc_core::{fork, handover, step};
 use std::io::{self, Write};
@@ -321,6 +322,7 @@ fn launch<T, R: ExitValue>(
 impl Hatching {
     pub(crate) fn open(self) -> Process {
         self.gate.open();
+        told::started(&self.process.child);
         self.process
     }
 }

@@ -31,13 +31,16 @@ pub enum OpenOrCreateError {
 put_errors! {
     "queue":
     /// Why `put` did not put. The message comes back.
+    #[doc(alias = "queue.ShutDown")]
     PutError {}
     /// Why `try_put` did not put. The message comes back.
+    #[doc(alias = "queue.Full")]
     TryPutError {
         /// As many messages are queued as may be.
         Full("the queue is full")
     }
     /// Why `put_timeout` did not put. The message comes back.
+    #[doc(alias = "queue.Full")]
     PutTimeoutError {
         /// Full until the deadline; a get would make room.
         Timeout("the queue was full until the deadline")
@@ -47,13 +50,16 @@ put_errors! {
 get_errors! {
     "queue":
     /// Why `get` has no message.
+    #[doc(alias = "queue.ShutDown")]
     GetError {}
     /// Why `try_get` has no message.
+    #[doc(alias = "queue.Empty")]
     TryGetError {
         /// Nothing is queued.
         Empty("the queue is empty")
     }
     /// Why `get_timeout` has no message.
+    #[doc(alias = "queue.Empty")]
     GetTimeoutError {
         /// Nothing came until the deadline.
         Timeout("nothing came until the deadline")

@@ -135,6 +135,8 @@ impl<T, C> Queue<T, C> {
 
     /// Ends this process's use of the queue: from now on its puts and gets fail, also those
     /// that wait at this moment. Other processes go on. What was put stays.
+    #[doc(alias = "join_thread")]
+    #[doc(alias = "cancel_join_thread")]
     pub fn close(&self) {
         self.closed.store(true, Relaxed);
         self.ring.ring_all();

@@ -245,6 +245,19 @@ impl Ring {
         fds: &mut Vec<OwnedFd>,
         wait: Wait<'_>,
     ) -> Result<Task<'_>, GetError> {
+        let task = self.next_task(to, fds, wait)?;
+        if task.attempt > 1 {
+            multiproc_segment::trace!(warn, attempt = task.attempt, "task delivered again");
+        }
+        Ok(task)
+    }
+
+    fn next_task(
+        &self,
+        to: &mut Vec<u8>,
+        fds: &mut Vec<OwnedFd>,
+        wait: Wait<'_>,
+    ) -> Result<Task<'_>, GetError> {
         let flow = self.flow();
         loop {
             let guard = flow.lock_get(&wait)?;

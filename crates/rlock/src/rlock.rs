@@ -43,6 +43,7 @@ pub enum ReleaseError {
 /// assert!(LOCK.release().is_err());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[doc(alias = "multiprocessing.RLock")]
 #[repr(C)]
 #[cfg_attr(not(loom), derive(Shareable))]
 pub struct RLock {
@@ -133,6 +134,7 @@ impl RLock {
     /// # Errors
     ///
     /// [`OwnerDied`] with the guard.
+    #[doc(alias = "__enter__")]
     #[inline]
     pub fn lock(&self) -> Result<RLockGuard<'_>, OwnerDied<RLockGuard<'_>>> {
         self.acquire()?;

@@ -102,6 +102,8 @@ pub mod step;
 #[cfg(not(feature = "steps"))]
 mod step;
 mod temporary;
+#[doc(hidden)]
+pub mod trace;
 
 pub use error::{AllocateError, CreateError, NameError, OpenError, UnlinkError};
 pub use header::{HEADER_BYTES, Header, HeaderError, Kind, LAYOUT_VERSION};

@@ -94,7 +94,11 @@ impl Name {
 #[doc(alias = "shm_unlink")]
 pub fn unlink(name: &str) -> Result<(), UnlinkError> {
     let name = Name::new(name)?;
-    temporary::unlink(&name).map_err(|source| match source.kind() {
+    let removed = temporary::unlink(&name);
+    if removed.is_ok() {
+        crate::trace!(debug, name = name.as_str(), "name removed");
+    }
+    removed.map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => UnlinkError::NotFound(name.0),
         io::ErrorKind::PermissionDenied => UnlinkError::PermissionDenied(name.0),
         _ => UnlinkError::Io {

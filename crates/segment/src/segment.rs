@@ -210,6 +210,7 @@ impl Segment {
             }
         }
         step::at("create: published");
+        crate::trace!(debug, name = name.as_str(), "name created");
         Ok(segment)
     }
 

@@ -136,10 +136,16 @@ pub(crate) fn remove_unused(file: &File, name: Option<&Name>) -> io::Result<bool
     if !lock(file, libc::F_WRLCK, ATTACHED, 2)? {
         return Ok(false);
     }
-    let _right = Right(file);
+    let right = Right(file);
     step::at("temporary: found unused");
     remove_name(file, name)?;
     step::at("temporary: removed");
+    drop(right);
+    crate::trace!(
+        debug,
+        name = name.map(Name::as_str),
+        "temporary name removed: nobody had it open"
+    );
     Ok(true)
 }
 

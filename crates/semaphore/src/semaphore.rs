@@ -135,6 +135,7 @@ impl<const HOLDERS: usize> Semaphore<HOLDERS> {
     /// How many could be taken now. Stale as soon as it is said. What a dead process holds
     /// counts as taken until somebody wants it.
     #[doc(alias = "get_value")]
+    #[doc(alias = "locked")]
     pub fn value(&self) -> u32 {
         value_of(self.state.load(Relaxed)) // Relaxed: a number
     }
@@ -295,6 +296,7 @@ impl<const HOLDERS: usize> Semaphore<HOLDERS> {
     /// let gate = Semaphore::<0>::sized(1);
     /// let _permit = gate.permit();
     /// ```
+    #[doc(alias = "__enter__")]
     #[inline]
     pub fn permit(&self) -> Permit<'_, HOLDERS> {
         self.permits(1)

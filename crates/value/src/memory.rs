@@ -29,6 +29,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 /// SharedMemory::unlink(memory.name().unwrap())?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[doc(alias = "multiprocessing.shared_memory.SharedMemory")]
+#[doc(alias = "close")]
 #[doc(alias = "shared_memory")]
 #[doc(alias = "shm_open")]
 #[derive(Clone)]

@@ -146,6 +146,7 @@ impl<T: Plain> Value<T> {
     /// # Errors
     ///
     /// [`LockError`] hands the guard over.
+    #[doc(alias = "value")]
     #[inline]
     pub fn get(&self) -> Result<T, LockError<Guard<'_, T>>> {
         self.0.get(0, view)
@@ -157,6 +158,7 @@ impl<T: Plain> Value<T> {
     ///
     /// [`LockError`] hands the guard over; nothing was written. After an owner's death, write
     /// through that guard and call [`Guard::mended`].
+    #[doc(alias = "value")]
     #[inline]
     pub fn set(&self, value: T) -> Result<(), LockError<Guard<'_, T>>> {
         self.0.set(0, &value, view)
