@@ -111,6 +111,7 @@ compile_error!(
 
 mod bond;
 mod child;
+mod code;
 mod context;
 mod current;
 mod entry;
@@ -133,6 +134,7 @@ mod sys;
 mod task;
 pub mod test;
 
+pub use code::{Code, FunctionPointer, Functions, NotOurs};
 pub use context::{
     AlreadySet, Context, StartMethod, UnknownMethod, force_start_method, set_start_method,
     start_method,
