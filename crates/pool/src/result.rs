@@ -14,7 +14,6 @@ use std::time::Duration;
 ///
 /// Dropping it changes nothing: the task is done all the same, and callbacks are called. It is also
 /// a [`Future`].
-#[must_use = "the result is had by `get`, a callback or `.await`; to be done it needs none of these"]
 pub struct AsyncResult<T> {
     owner: Arc<Owner>,
     ticket: Arc<Ticket<T>>,
