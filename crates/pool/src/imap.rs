@@ -118,9 +118,10 @@ where
                 return Some(Some(result));
             }
             if !self.tasks.owner.is_here() {
-                self.items = None;
+                if self.items.take().is_some() || !self.on_their_way.is_empty() {
+                    self.failed = Some(TaskError::NotOwner);
+                }
                 self.on_their_way.clear();
-                self.failed.get_or_insert(TaskError::NotOwner);
             }
             self.give();
             let Some((first, _)) = self.on_their_way.first_key_value() else {

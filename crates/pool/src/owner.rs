@@ -75,8 +75,8 @@ struct State {
     closed: bool,
     ended: Option<Ended>,
     jobs: VecDeque<Job>,
-    /// A job runs.
-    busy: bool,
+    /// Jobs that run: one, but at the very end.
+    busy: usize,
     /// Open tasks somebody wants to be told of. (Below 0 for a moment, if one ends while it is
     /// being counted.)
     watched: i64,
@@ -171,7 +171,7 @@ impl Owner {
                 closed: false,
                 ended: None,
                 jobs: VecDeque::new(),
-                busy: false,
+                busy: 0,
                 watched: 0,
                 attendant: None,
                 scratch: Scratch::default(),
@@ -511,6 +511,11 @@ impl Owner {
             }
             state.jobs.extend(filed.job);
             self.wake_in(&state, ATTENDANT);
+            if state.attendant.is_none() && state.ended.is_some() {
+                // It has gone, and will not come again.
+                drop(state);
+                while self.run_job() {}
+            }
         }
         if filed.look {
             self.wake(key);
@@ -640,7 +645,7 @@ impl Owner {
         if on_their_thread {
             return;
         }
-        let busy = |state: &State| !state.jobs.is_empty() || state.busy;
+        let busy = |state: &State| !state.jobs.is_empty() || state.busy != 0;
         if self.state.lock().attendant.is_none() {
             // It was never there, or could not be started.
             while self.run_job() {}
@@ -737,7 +742,7 @@ impl Owner {
         let job = {
             let mut state = self.state.lock();
             let job = state.jobs.pop_front();
-            state.busy = job.is_some();
+            state.busy += usize::from(job.is_some());
             job
         };
         let Some(job) = job else {
@@ -745,7 +750,7 @@ impl Owner {
         };
         quietly(job);
         let mut state = self.state.lock();
-        state.busy = false;
+        state.busy -= 1;
         // Whoever waits for its result looks.
         let waiters = state.waiters.iter().filter(|w| w.key != ATTENDANT);
         waiters.for_each(|w| w.thread.unpark());
