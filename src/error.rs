@@ -2,6 +2,7 @@ use multiproc_barrier as barrier;
 use multiproc_condition as condition;
 use multiproc_lock as lock;
 use multiproc_pipe as pipe;
+use multiproc_pool as pool;
 use multiproc_process as process;
 use multiproc_queue as queue;
 use multiproc_rlock as rlock;
@@ -56,6 +57,13 @@ pub enum Error {
     TaskDone(#[from] queue::TaskDoneError),
     JoinTasks(#[from] queue::JoinError),
     JoinTasksTimeout(#[from] queue::JoinTimeoutError),
+    CreatePool(#[from] pool::CreateError),
+    Submit(pool::SubmitError<()>),
+    Task(#[from] pool::TaskError),
+    GetResultTimeout(#[from] pool::GetTimeoutError),
+    ResultNotReady(#[from] pool::NotReady),
+    PoolEnded(#[from] pool::Ended),
+    JoinPool(#[from] pool::JoinError),
     Start(#[from] process::StartError),
     JoinProcess(#[from] process::JoinError),
     JoinProcessTimeout(#[from] process::JoinTimeoutError),
@@ -162,6 +170,12 @@ drops_value_guard! {
     ItemError => Item
 }
 
+impl<A> From<pool::SubmitError<A>> for Error {
+    fn from(error: pool::SubmitError<A>) -> Self {
+        Self::Submit(error.without_arguments())
+    }
+}
+
 /// The action's error becomes its sentence.
 impl<E: fmt::Display> From<barrier::WaitError<E>> for Error {
     fn from(error: barrier::WaitError<E>) -> Self {
@@ -218,5 +232,17 @@ mod tests {
         becomes_ours::<pipe::ConnectError>();
         becomes_ours::<pipe::HandshakeError>();
         becomes_ours::<pipe::InvalidAddress>();
+    }
+
+    #[test]
+    fn every_error_of_pools_becomes_ours_whatever_the_arguments() {
+        struct Arguments;
+        becomes_ours::<pool::SubmitError<Arguments>>();
+        becomes_ours::<pool::CreateError>();
+        becomes_ours::<pool::TaskError>();
+        becomes_ours::<pool::GetTimeoutError>();
+        becomes_ours::<pool::NotReady>();
+        becomes_ours::<pool::Ended>();
+        becomes_ours::<pool::JoinError>();
     }
 }

@@ -27,6 +27,7 @@
 //! | [`process`] | [`Process`], start methods ([`Context`], [`entry`]), exit codes, daemons, the test runner [`test`](mod@test) |
 //! | [`queue`] | [`Queue`], its registered ends, [`SimpleQueue`], [`JoinableQueue`], codecs |
 //! | [`pipe`] | [`Pipe`], [`Connection`], [`Sender`], [`Receiver`]; [`Listener`], [`Client`]; [`wait`] for many things at a time |
+//! | [`pool`] | [`Pool`], [`AsyncResult`], pools around closures ([`CapturingPool`]) |
 //! | [`lock`], [`rlock`] | [`Lock`], [`Mutex`], [`RwLock`]; [`RLock`], [`ReentrantMutex`] |
 //! | [`semaphore`], [`event`], [`condition`], [`barrier`] | the type of that name |
 //! | [`value`] | [`Value`], [`Array`], [`SharedMemory`], [`ShareableList`], [`FixedString`] |
@@ -109,6 +110,49 @@
 //!     drop(left);
 //!     mp::join_all([echo])
 //! }
+//! ```
+//!
+//! # A pool of workers
+//!
+//! Tasks are plain functions; a pool may also be made around a closure that captures, which its
+//! workers inherit at their construction.
+//!
+//! ```rust,standalone_crate
+//! use multiproc::{self as mp, Pool};
+//!
+//! fn pool_map() -> mp::Result {
+//!     let pool = Pool::new(4)?;
+//!     println!("{:?}", pool.map(|n: u64| n * n, 0..10)?);
+//!     pool.close().join()?;
+//!     let table = vec!["zero", "one", "two"];
+//!     let names = Pool::capturing(2, |n: usize| table[n].to_owned())?;
+//!     println!("{:?}", names.map([2, 1, 0])?);
+//!     names.close().join()
+//! }
+//! # fn main() -> mp::Result { pool_map() }
+//! ```
+//!
+//! Callbacks run in the parent as results come; `get()` still works, as they only borrow the
+//! result.
+//!
+//! ```rust,standalone_crate
+//! use multiproc::{self as mp, Pool};
+//! use serde::{Deserialize, Serialize};
+//!
+//! #[derive(Serialize, Deserialize)]
+//! struct Page { url: String, text: String }
+//! fn fetch(url: String) -> Page { Page { text: format!("<p>{url}"), url } }
+//!
+//! fn crawler_callback() -> mp::Result {
+//!     let pool = Pool::new(4)?;
+//!     for url in ["http://a/", "http://b/"] {
+//!         pool.apply_async(fetch, url.to_owned())?
+//!             .callback(|page| println!("url:{} size:{}", page.url, page.text.len()))
+//!             .error_callback(|error| eprintln!("{error}"));
+//!     }
+//!     pool.close().join()
+//! }
+//! # fn main() -> mp::Result { crawler_callback() }
 //! ```
 //!
 //! # Waiting for many things at a time
@@ -244,6 +288,8 @@ pub use multiproc_lock as lock;
 #[doc(inline)]
 pub use multiproc_pipe as pipe;
 #[doc(inline)]
+pub use multiproc_pool as pool;
+#[doc(inline)]
 pub use multiproc_process as process;
 #[doc(inline)]
 pub use multiproc_queue as queue;
@@ -271,6 +317,7 @@ pub use multiproc_pipe::{
     RecvBytesError, RecvError, RecvIntoError, RecvTimeoutError, SendError, SendTimeoutError,
     Sender, Source, TryRecvError, TrySendError, WaitError, WriteLoan, wait,
 };
+pub use multiproc_pool::{AsyncResult, Imap, Progress, SubmitError, TaskError, Tasks};
 pub use multiproc_process::{
     Builder, Context, Exit, ExitHook, ExitValue, Fork, Process, Run, StartMethod, active_children,
     after_fork, at_exit, at_exit_with_priority, cpu_count, current, entry, force_start_method,
@@ -286,6 +333,11 @@ pub use multiproc_semaphore::{BoundedSemaphore, Semaphore};
 pub use multiproc_value::{
     Array, FixedString, Item, RawArray, RawValue, ShareableList, SharedMemory, Value,
 };
+
+/// A pool of worker processes: see [`pool::Pool`].
+pub type Pool = multiproc_pool::BasicPool<Error>;
+/// A pool around a closure: see [`pool::CapturingPool`].
+pub type CapturingPool<A, R> = multiproc_pool::CapturingPool<A, R, Error>;
 
 /// Waits for all children, then says which was the first that failed; see
 /// [`process::join_all`].

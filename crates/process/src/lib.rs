@@ -111,6 +111,7 @@ compile_error!(
 
 mod bond;
 mod child;
+mod code;
 mod context;
 mod current;
 mod entry;
@@ -134,6 +135,7 @@ mod task;
 pub mod test;
 mod told;
 
+pub use code::{Code, FunctionPointer, Functions, NotOurs};
 pub use context::{
     AlreadySet, Context, StartMethod, UnknownMethod, force_start_method, set_start_method,
     start_method,

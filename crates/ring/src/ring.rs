@@ -1,7 +1,7 @@
 use crate::area::Area;
 use crate::error::{CarryError, GetError, PutError};
 use crate::flow::{Claimed, Flow, Reserved};
-use crate::record::{self, MOST_RESERVE, UNIT};
+use crate::record::{self, MOST_RESERVE, Position, UNIT};
 use crate::state::State;
 use crate::tasks::{Tasks, TasksLost};
 use multiproc_core::courier::{Courier, MOST_DESCRIPTORS, Withdrawal};
@@ -539,6 +539,45 @@ impl Ring {
             area.read_into(at, len, to);
             Ok(())
         })
+    }
+
+    /// [`Ring::get_carried`], and `note` of the record's number ([`Ring::released`] as it is now)
+    /// and its bytes, just before the record is given up: whoever dies after that has left a note,
+    /// and one whose number is that at the head was never given up.
+    ///
+    /// # Errors
+    ///
+    /// See [`GetError`].
+    pub fn get_noted(
+        &self,
+        to: &mut Vec<u8>,
+        fds: &mut Vec<OwnedFd>,
+        wait: Wait<'_>,
+        note: impl FnOnce(u32, &[u8]),
+    ) -> Result<(), GetError> {
+        fds.clear();
+        let flow = self.flow();
+        let guard = flow.lock_get(&wait)?;
+        let found = match flow.look_at_once() {
+            Some(found) => found,
+            None => flow.wait_for_data(wait)?,
+        };
+        if let label @ Some(_) = flow.tag(found) {
+            *fds = self.withdraw(label)?;
+        }
+        self.area.read_into(found.at(), found.len(), to);
+        note(found.position.items, to);
+        step!("get: noted");
+        flow.end_get(found);
+        flow.unlock_get(guard);
+        step!("get: end");
+        Ok(())
+    }
+
+    /// Records given up since the ring was made, modulo 2^32.
+    pub fn released(&self) -> u32 {
+        // Acquire. PAIRS room: what the readers noted before they gave records up is seen.
+        Position::read(self.flow().state.get.head.load(Acquire)).items
     }
 
     /// Under the get lock: the descriptors with this label. What the tokens among them hold,

@@ -1,0 +1,337 @@
+//! The words that a pool's processes share beside the two rings: who runs what, who sleeps, what
+//! was cancelled, and whether the pool is to go on.
+//!
+//! # Who is to be woken
+//!
+//! At most one idle worker is the *searcher*: it spins on the tasks' ring. The others sleep, each
+//! on its own bell, with their bit set. Whoever puts tasks looks: while there is a searcher it wakes
+//! nobody; else it wakes one sleeper. A searcher (or a woken one) that takes a task steps down and
+//! wakes the next sleeper if more is there. So a conversation of one task at a time keeps one
+//! worker awake and costs no system call, and a load of tasks wakes all.
+//!
+//! ```text
+//! putter                          worker that goes to sleep
+//!   COMMIT                          searcher = 0, its bit = 1
+//!   fence                           fence
+//!   searcher? bits? wake            a record? then back; else sleep
+//! ```
+//!
+//! One of the two sees the other (PAIRS idle). A worker that is killed as the searcher, or with a
+//! wake-up in its hands, is buried by the keeper, which then wakes another; and no sleep is longer
+//! than a slice.
+//!
+//! # What runs where
+//!
+//! `task` of a slot is the number of the task that its worker has, from the note that it makes
+//! while it still holds the ring's get lock, to the moment at which the answer is put. Whoever is
+//! to kill a worker for a task sets KILL in that word *first*, by compare-and-swap from the very
+//! task; the worker ends a task by compare-and-swap, too, and stops if that fails. So a kill never
+//! hits the next task.
+
+use multiproc_core::prim::{AtomicU32, AtomicU64, Ordering::*, fence};
+use multiproc_core::wait;
+use multiproc_ring::Ring;
+use multiproc_segment::Shareable;
+
+/// The most workers that a pool can have.
+pub const MOST_WORKERS: usize = 512;
+
+/// The most groups of neighbouring tasks that can be cancelled before their turn at a time.
+pub(crate) const MOST_CANCELLED: usize = 1024;
+
+/// In a slot's `task`: its worker is about to be killed for it.
+const KILL: u64 = 1 << 63;
+
+/// The pool works.
+pub(crate) const RUNNING: u32 = 0;
+/// Everything is done: workers leave as soon as they find nothing.
+pub(crate) const ENDING: u32 = 1;
+/// Workers leave, whatever is queued.
+pub(crate) const STOPPED: u32 = 2;
+
+/// The worker has not been through its initializer.
+pub(crate) const STARTING: u32 = 0;
+/// It works.
+pub(crate) const READY: u32 = 1;
+/// It has done what it should, and leaves.
+pub(crate) const RETIRED: u32 = 2;
+
+/// One worker's words.
+#[derive(Shareable)]
+#[repr(C, align(64))]
+pub(crate) struct Slot {
+    /// The task that its worker has, perhaps with [`KILL`]; 0: none.
+    task: AtomicU64,
+    /// When that task's time is over, on the monotonic clock in nanoseconds; 0: never.
+    due: AtomicU64,
+    /// Which record of the tasks' ring it was; written before `task`.
+    record: AtomicU32,
+    /// How often it was delivered, this time included.
+    attempt: AtomicU32,
+    pub(crate) state: AtomicU32,
+    /// Its worker sleeps on it.
+    bell: AtomicU32,
+}
+
+/// Tasks that are not to begin: those from the first number up to the last.
+#[derive(Shareable)]
+#[repr(C)]
+struct Cancelled {
+    first: AtomicU64,
+    last: AtomicU64,
+}
+
+#[derive(Shareable)]
+#[repr(C)]
+pub(crate) struct Board {
+    pub(crate) phase: AtomicU32,
+    /// The number of the slot of the worker that searches, and one; 0: nobody.
+    searcher: AtomicU32,
+    /// Entries of `cancelled` below this were used; 0 while nothing is cancelled.
+    cancelled_used: AtomicU32,
+    /// A bit for each worker that sleeps.
+    asleep: [AtomicU64; MOST_WORKERS / 64],
+    cancelled: [Cancelled; MOST_CANCELLED],
+    pub(crate) slots: [Slot; MOST_WORKERS],
+}
+
+impl Board {
+    pub(crate) const fn new() -> Self {
+        Self {
+            phase: AtomicU32::new(RUNNING),
+            searcher: AtomicU32::new(0),
+            cancelled_used: AtomicU32::new(0),
+            asleep: [const { AtomicU64::new(0) }; MOST_WORKERS / 64],
+            cancelled: [const {
+                Cancelled {
+                    first: AtomicU64::new(0),
+                    last: AtomicU64::new(0),
+                }
+            }; MOST_CANCELLED],
+            slots: [const {
+                Slot {
+                    task: AtomicU64::new(0),
+                    due: AtomicU64::new(0),
+                    record: AtomicU32::new(0),
+                    attempt: AtomicU32::new(0),
+                    state: AtomicU32::new(STARTING),
+                    bell: AtomicU32::new(0),
+                }
+            }; MOST_WORKERS],
+        }
+    }
+
+    /// Is the pool to go on?
+    pub(crate) fn phase(&self) -> u32 {
+        self.phase.load(Acquire) // PAIRS phase
+    }
+
+    /// Says how it goes on, and wakes everybody.
+    pub(crate) fn enter_phase(&self, phase: u32) {
+        // AcqRel: what was done before is seen by whoever leaves. PAIRS phase. A pool that was
+        // stopped stays so.
+        self.phase.fetch_max(phase, AcqRel);
+        fence(SeqCst); // PAIRS idle
+        while self.wake_one() {}
+    }
+
+    /// After a put: wakes a sleeper unless somebody searches.
+    pub(crate) fn announce(&self) {
+        fence(SeqCst); // PAIRS idle
+        // Relaxed: ordered by the fence.
+        if self.searcher.load(Relaxed) == 0 {
+            self.wake_one();
+        }
+    }
+
+    /// Wakes a sleeper, if there is one: the lowest, so that few work where few are needed.
+    pub(crate) fn wake_one(&self) -> bool {
+        for (nth, word) in self.asleep.iter().enumerate() {
+            loop {
+                let bits = word.load(Relaxed);
+                if bits == 0 {
+                    break;
+                }
+                let bit = bits.trailing_zeros();
+                // AcqRel: who clears the bit wakes; the next one takes another.
+                if word.fetch_and(!(1 << bit), AcqRel) & 1 << bit != 0 {
+                    let bell = &self.slots[nth * 64 + bit as usize].bell;
+                    bell.fetch_add(1, Release);
+                    wait::wake_one(bell);
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    /// Makes this worker the searcher, if there is none.
+    pub(crate) fn search(&self, place: usize) -> bool {
+        let me = place as u32 + 1;
+        // Relaxed: a hint to those who put; see `announce`.
+        self.searcher
+            .compare_exchange(0, me, Relaxed, Relaxed)
+            .is_ok()
+    }
+
+    /// It searches no more.
+    pub(crate) fn step_down(&self) {
+        // Relaxed: before the fence that follows, here or in `sleep`.
+        self.searcher.store(0, Relaxed);
+    }
+
+    /// After having taken a task, as the searcher or woken: the next one's turn, if more is there.
+    pub(crate) fn pass_on(&self, tasks: &Ring) {
+        fence(SeqCst); // PAIRS idle
+        if tasks.has_next() && self.searcher.load(Relaxed) == 0 {
+            self.wake_one();
+        }
+    }
+
+    /// *Blocks until* somebody wakes this worker, a slice is over, or at once if there is a task,
+    /// or the pool ends. *If a peer dies*: the slice.
+    pub(crate) fn sleep(&self, place: usize, tasks: &Ring) {
+        let bell = &self.slots[place].bell;
+        let (word, bit) = (&self.asleep[place / 64], 1 << (place % 64));
+        let heard = bell.load(Acquire);
+        word.fetch_or(bit, Relaxed); // ordered by the fence
+        fence(SeqCst); // PAIRS idle
+        if !tasks.has_next() && self.phase() == RUNNING {
+            // Whatever woke us: we look around.
+            let _ = wait::sleep(bell, heard, multiproc_core::deadline::Deadline::NEVER);
+        }
+        word.fetch_and(!bit, Relaxed);
+    }
+
+    /// Cleans up after a dead worker: it neither searches nor sleeps. Somebody else may have to
+    /// wake up in its place.
+    pub(crate) fn bury(&self, place: usize, tasks: &Ring) {
+        let me = place as u32 + 1;
+        let _ = self.searcher.compare_exchange(me, 0, Relaxed, Relaxed);
+        self.asleep[place / 64].fetch_and(!(1 << (place % 64)), Relaxed);
+        self.pass_on(tasks);
+    }
+
+    /// Takes tasks from the first number up to the last off before they begin. False if there are
+    /// too many such groups.
+    pub(crate) fn cancel(&self, first: u64, last: u64) -> bool {
+        let used = self.cancelled_used.load(Relaxed) as usize;
+        // Only the owner's process writes, under its lock. A neighbour is made longer.
+        for entry in &self.cancelled[..used.min(MOST_CANCELLED)] {
+            let (from, to) = (entry.first.load(Relaxed), entry.last.load(Relaxed));
+            if to != 0 && to + 1 == first {
+                entry.last.store(last, Release); // PAIRS cancelled
+                return true;
+            }
+            if to != 0 && last + 1 == from {
+                entry.first.store(first, Release); // PAIRS cancelled
+                return true;
+            }
+        }
+        for (nth, entry) in self.cancelled.iter().enumerate() {
+            if entry.last.load(Relaxed) == 0 {
+                entry.first.store(first, Relaxed);
+                entry.last.store(last, Release); // PAIRS cancelled
+                if nth >= used {
+                    self.cancelled_used.store(nth as u32 + 1, Release); // PAIRS cancelled
+                }
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Every task up to (not including) this number has its answer: what was cancelled among them
+    /// can be forgotten.
+    pub(crate) fn forget_cancelled(&self, below: u64) {
+        let used = self.cancelled_used.load(Relaxed) as usize;
+        let mut left = 0;
+        for (nth, entry) in self.cancelled.iter().enumerate().take(used) {
+            match entry.last.load(Relaxed) {
+                0 => {}
+                last if last < below => {
+                    entry.first.store(u64::MAX, Relaxed);
+                    entry.last.store(0, Release); // PAIRS cancelled
+                }
+                _ => left = nth as u32 + 1,
+            }
+        }
+        self.cancelled_used.store(left, Release);
+    }
+
+    /// Was this task cancelled before it began? Asked once the task stands in a slot: whoever
+    /// cancels looks there after this list was written.
+    pub(crate) fn is_cancelled(&self, task: u64) -> bool {
+        fence(SeqCst); // PAIRS cancel-or-begin
+        let used = (self.cancelled_used.load(Acquire) as usize).min(MOST_CANCELLED);
+        // Acquire: last is written last when an entry is new, so `first` is no older.
+        self.cancelled[..used].iter().any(|entry| {
+            let last = entry.last.load(Acquire); // PAIRS cancelled
+            task <= last && task >= entry.first.load(Acquire)
+        })
+    }
+}
+
+/// What a worker had when it died.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Left {
+    pub(crate) task: u64,
+    pub(crate) attempt: u32,
+    pub(crate) record: u32,
+}
+
+impl Slot {
+    /// Its worker takes this task, which is this record of the ring. Under the ring's get lock.
+    pub(crate) fn begin(&self, task: u64, attempt: u32, record: u32) {
+        self.due.store(0, Relaxed);
+        self.attempt.store(attempt, Relaxed);
+        self.record.store(record, Relaxed);
+        self.task.store(task, Release); // PAIRS running
+    }
+
+    /// The task has so much time from now.
+    pub(crate) fn set_due(&self, due: u64) {
+        self.due.store(due, Release); // PAIRS running
+    }
+
+    /// The answer is put. False: somebody has this worker killed for this very task.
+    pub(crate) fn end(&self, task: u64) -> bool {
+        // Release: the answer was put before. PAIRS running.
+        self.task
+            .compare_exchange(task, 0, Release, Relaxed)
+            .is_ok()
+    }
+
+    /// What its worker has; with a kill on the way or without.
+    pub(crate) fn running(&self) -> Option<Left> {
+        let task = self.task.load(Acquire) & !KILL; // PAIRS running
+        (task != 0).then(|| Left {
+            task,
+            attempt: self.attempt.load(Relaxed),
+            record: self.record.load(Relaxed),
+        })
+    }
+
+    /// Marks the worker to be killed for this task. False: it does not run it (any more).
+    pub(crate) fn doom(&self, task: u64) -> bool {
+        self.task
+            .compare_exchange(task, task | KILL, AcqRel, Relaxed)
+            .is_ok()
+    }
+
+    /// When its task's time is over, and which task that is.
+    pub(crate) fn due(&self) -> Option<(u64, u64)> {
+        let task = self.task.load(Acquire); // PAIRS running
+        // Written as 0 before the task was, and later than it if it has a time: so this is its
+        // own, or 0.
+        let due = self.due.load(Acquire);
+        (task != 0 && task & KILL == 0 && due != 0).then_some((due, task))
+    }
+
+    /// For the next worker.
+    pub(crate) fn reset(&self) {
+        self.due.store(0, Relaxed);
+        self.task.store(0, Relaxed);
+        self.state.store(STARTING, Release);
+    }
+}
