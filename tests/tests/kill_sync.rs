@@ -914,6 +914,9 @@ fn a_storm_over_conditions() {
                     };
                     assert_eq!(goods[0], goods[1], "torn, and nobody said so");
                 }
+                if stop.get() != 0 {
+                    break; // several may have left their wait for that alone
+                }
                 for half in 0..2 {
                     goods[half] = match (gives, goods[half]) {
                         (true, n) => n + 1,
@@ -943,7 +946,8 @@ fn a_storm_over_conditions() {
     );
     let goods = whole(s.goods.lock());
     assert_eq!((s.more.waiting(), s.less.waiting()), (0, 0));
-    assert!(goods[0] == goods[1] && goods[0] <= MOST + 1);
+    assert_eq!(goods[0], goods[1]);
+    assert!(goods[0] <= MOST, "{} of {MOST}", goods[0]);
 }
 
 // ---- soaks ----
