@@ -218,6 +218,7 @@ impl Eq for SubmitError<()> {}
 pub enum GetTimeoutError {
     /// The task was not done before the deadline. It goes on, and can be asked for again.
     #[error("the task was not done before the deadline")]
+    #[doc(alias = "TimeoutError")]
     Timeout,
     /// There is no value and will be none.
     #[error(transparent)]
