@@ -62,8 +62,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 const MOST_REFUSALS: u32 = 100;
 
 /// The keeper's function, for a pool of plain functions.
-pub(crate) fn keep(setup: Setup) -> i32 {
-    keep_with(setup, None)
+pub(crate) fn keep(setup: Box<Setup>) -> i32 {
+    keep_with(*setup, None)
 }
 
 /// The same, for a pool around a closure.

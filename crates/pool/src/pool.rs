@@ -334,13 +334,13 @@ impl<E> Builder<E> {
 
 /// Starts the keeper of a pool of plain functions.
 fn start_keeper(method: Option<StartMethod>, setup: Setup) -> Result<Process, StartError> {
-    let start = |method: StartMethod, setup| {
+    let start = |method: StartMethod, setup: Box<Setup>| {
         Process::builder()
             .name("PoolKeeper")
             .start_in(method, keep, setup)
     };
     let chosen = method.unwrap_or_else(start_method);
-    match start(chosen, setup) {
+    match start(chosen, Box::new(setup)) {
         Err(NotStarted {
             why: why @ (StartError::Threads(_) | StartError::HoldsGuard),
             task: setup,
