@@ -263,10 +263,23 @@
 //!
 //! # Features
 //!
-//! | feature | brings |
-//! |---|---|
-//! | `interop` | segments of the package `shared_memory` and events for the package `raw_sync`, both ways |
-//! | `tokio` | `recv_async`, `send_async`, `get_async`, `put_async`: cancel-safe, without a thread |
+//! None is on unless you ask. Who takes single crates finds them there under the same names.
+//!
+//! | feature | of | brings |
+//! |---|---|---|
+//! | `interop` | `multiproc` | the next two: memory and events shared with programs that use those packages, both ways |
+//! | `shared_memory` | `segment`, `value` | segments of the package `shared_memory` |
+//! | `raw_sync` | `event` | events behind the traits of the package `raw_sync` |
+//! | `tokio` | `multiproc`, `message`, `pipe`, `queue` | `recv_async`, `send_async`, `get_async`, `put_async`: cancel-safe, without a thread |
+//! | `tracing` | `multiproc`, `core`, `lock`, `pipe`, `process`, `queue`, `ring`, `segment` | rare events for the package `tracing`, target `multiproc`: see below |
+//! | `steps` | `core`, `segment`, `value` | named steps at which the toolkit's own tests kill a process; not for programs |
+//!
+//! With `tracing` a subscriber hears, as `warn`: a lock was recovered whose holder died, a task is
+//! delivered again, a listener refused a handshake; as `debug`: a process started or ended, a name
+//! was created or removed, the slot of a dead end was taken back. Nothing is told on the paths that
+//! messages take, and without the feature none of it is compiled. A subscriber runs in the process
+//! where it happened, a forked child with its own copy; it should not use the very object that it
+//! hears of.
 //!
 //! Without tokio, connections and queues are descriptors (`AsFd`) for `epoll`, mio and the like:
 //! see [`ready`].

@@ -1,5 +1,29 @@
 //! `#[derive(Shareable)]`, the macro beside the trait of the same name in `multiproc-segment`.
 //!
+//! ```standalone_crate
+//! use multiproc_process::Process;
+//! use multiproc_segment::{Shareable, Shared};
+//! use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+//!
+//! #[derive(Shareable)]
+//! #[repr(C)]
+//! struct Counters {
+//!     hits: AtomicU64,
+//!     misses: AtomicU64,
+//! }
+//!
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let counters = Shared::new(Counters { hits: AtomicU64::new(0), misses: AtomicU64::new(0) })?;
+//!     let child = Process::start(|| {
+//!         counters.hits.fetch_add(1, Relaxed);
+//!     })?;
+//!     child.join()?.ok()?;
+//!     counters.misses.fetch_add(2, Relaxed);
+//!     assert_eq!(counters.hits.load(Relaxed), 1);
+//!     Ok(())
+//! }
+//! ```
+//!
 //! Users meet it as `multiproc::Shareable`. [`Shareable`](macro@Shareable) says what it accepts.
 //!
 //! What comes out is one `unsafe impl`. Why that is sound, rule by rule:
@@ -246,6 +270,10 @@ fn mentions(ty: &syn::Type, parameters: &[&Ident]) -> bool {
     search.visit_type(ty);
     search.found
 }
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 #[cfg(test)]
 mod tests {

@@ -1,10 +1,30 @@
 //! What a message carries beside its bytes.
 //!
+//! ```standalone_crate
+//! use multiproc_parcel::Descriptor;
+//! use multiproc_pipe::Pipe;
+//! use multiproc_process::Process;
+//! use std::io::{PipeReader, Write, pipe, read_to_string};
+//!
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let (descriptors, sender) = Pipe::<Descriptor<PipeReader>>::simplex()?;
+//!     let child = Process::start(move || {
+//!         let (reader, mut writer) = pipe().unwrap(); // this process alone has it
+//!         sender.send(Descriptor(reader)).unwrap();
+//!         writer.write_all(b"hello").unwrap();
+//!     })?;
+//!     let Descriptor(reader) = descriptors.recv()?;
+//!     println!("through a pipe that came in a message: {}", read_to_string(reader)?);
+//!     child.join()?.ok()?;
+//!     Ok(())
+//! }
+//! ```
+//!
 //! A handle on shared memory, a socket or a file is more than bytes: the receiver needs the
 //! descriptor. While a message is being encoded, [`pack`] collects the descriptors that
 //! handles in it [`enclose`]; what the bytes say in their place is an index. Whoever carries
 //! the message (a ring beside its records, a socket, a process that starts another) carries
-//! the [`Parcel`] too, and decodes under [`unpack`], where handles [`take`] theirs.
+//! the [`Parcel`] too, and decodes under [`unpack`], where handles [`take`] theirs:
 //!
 //! ```
 //! use multiproc_parcel::{Descriptor, pack, unpack};

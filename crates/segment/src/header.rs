@@ -7,8 +7,8 @@ use thiserror::Error;
 
 /// Bytes before the body.
 pub const HEADER_BYTES: usize = 256;
-/// Raised whenever two builds could not share a segment. The same minor version of the
-/// toolkit means the same number.
+/// Two builds share a segment if this is the same: it is the toolkit's minor version (10,000 times
+/// the major one is added).
 pub const LAYOUT_VERSION: u32 = 1;
 
 const MAGIC: u64 = u64::from_ne_bytes(*b"multipr\x01");
