@@ -81,8 +81,8 @@ pub(crate) fn at_home() -> bool {
 }
 
 /// The first act of a child of ours.
-pub(crate) fn move_in(me: &Arc<Me>) {
-    HOUSE.with(|house| house.settle_in(crate::sys::pid(), Arc::clone(me)));
+pub(crate) fn move_in(me: Arc<Me>) {
+    HOUSE.with(|house| house.settle_in(crate::sys::pid(), me));
 }
 
 impl House {

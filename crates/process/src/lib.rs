@@ -36,11 +36,11 @@
 //! ```text
 //!   parent                          child
 //!   checks: guards, threads
-//!   fork ------------------------>  at the gate: own name, own list of children,
-//!   note the child down             daemons: bound to the parent's life
+//!   fork ------------------------>  at the gate; daemons: bound to the parent's life
+//!   note the child down
 //!   drop the captures, handing
 //!     their ends over
-//!   open the gate --------------->  running: the function
+//!   open the gate --------------->  running: own name, own list of children; the function
 //!                                   leaving: daemons terminated, children joined,
 //!                                     exit hooks, buffers flushed
 //!                                   ended: _exit, a zombie

@@ -406,7 +406,6 @@ pub(crate) fn split(
 /// The child's first steps. Returns past the gate, or not at all.
 fn hatch(gate: Gate, me: Arc<Me>, from_main_thread: bool) {
     step!("process-child-before-gate");
-    move_in(&me);
     let Some(parent) = &me.parent else {
         sys::leave(child::NEVER_RAN)
     };
@@ -416,6 +415,8 @@ fn hatch(gate: Gate, me: Arc<Me>, from_main_thread: bool) {
     if !bound || !gate.pass(parent.pidfd.as_fd()) {
         sys::leave(child::NEVER_RAN);
     }
+    // Moved: to count another handle on it would copy a page.
+    move_in(me);
     step!("process-child-after-gate");
 }
 

@@ -255,10 +255,12 @@ pub(crate) fn random(bytes: &mut [u8]) -> io::Result<()> {
 /// Points descriptor 0 at `/dev/null`. Where there is none, stdin stays: a child that reads it
 /// is then as before.
 pub(crate) fn stdin_from_null() {
-    // By hand: every new child comes by here, and what it does not touch it need not copy.
+    // By hand: every new child comes by here, and what it does not touch it need not fetch. The
+    // path, too: on the stack, and not where the program's texts lie.
+    let path = std::hint::black_box(*b"/dev/null\0");
     // SAFETY: a C string and numbers. If stdin was closed, the file gets its number and keeps it.
     unsafe {
-        let null = libc::open(c"/dev/null".as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC);
+        let null = libc::open(path.as_ptr().cast(), libc::O_RDONLY | libc::O_CLOEXEC);
         if null == 0 {
             libc::fcntl(null, libc::F_SETFD, 0);
         } else if null > 0 {

@@ -80,7 +80,7 @@ pub(crate) fn obey(line: Line, starter: Arc<OwnedFd>, origin: Origin) -> ! {
     else {
         refuse(&line, &starter, "the function is not in the program");
     };
-    move_in(&Arc::new(letter.me(Arc::clone(&starter))));
+    move_in(Arc::new(letter.me(Arc::clone(&starter))));
     house(|house| house.authkey = Some(letter.authkey()));
     letter.method.settle();
     if origin == Origin::Forked {

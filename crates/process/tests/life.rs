@@ -44,6 +44,7 @@ test::main! {
     a_handle_is_closed_once_its_child_has_ended,
     start_methods_are_set_once_and_inherited,
     no_descriptor_is_left_open,
+    a_program_that_closed_everything_starts_children,
     a_thousand_children_one_by_one,
 }
 
@@ -712,6 +713,27 @@ fn no_descriptor_is_left_open() -> Outcome {
     let child = Process::start(move || open_descriptors() as i32 - before as i32)?;
     // More than the parent has: the parent's descriptor.
     assert_eq!(child.join()?, Exit::Code(1));
+    Ok(())
+}
+
+/// As those do that go into the background: a number that this crate had is somebody else's then.
+fn a_program_that_closed_everything_starts_children() -> Outcome {
+    Process::start(|| ())?.join()?.ok()?;
+    // SAFETY: numbers. Nothing of this test is open.
+    unsafe { libc::close_range(3, libc::c_uint::MAX, 0) };
+    let strangers: Vec<_> = (0..20).map(|_| pipe()).collect::<Result<_, _>>()?;
+    let us = std::process::id();
+    for _ in 0..2 {
+        let child = Process::start(|| {
+            let above = parent().unwrap();
+            i32::from(above.pid() != us || !above.is_alive())
+        })?;
+        child.join()?.ok()?;
+    }
+    for (mut reader, mut writer) in strangers {
+        writer.write_all(b"!")?;
+        reader.read_exact(&mut [0])?;
+    }
     Ok(())
 }
 
