@@ -317,9 +317,7 @@ pub use multiproc_pipe::{
     RecvBytesError, RecvError, RecvIntoError, RecvTimeoutError, SendError, SendTimeoutError,
     Sender, Source, TryRecvError, TrySendError, WaitError, WriteLoan, wait,
 };
-pub use multiproc_pool::{
-    AsyncResult, Imap, Progress, SubmitError, TaskError, Tasks,
-};
+pub use multiproc_pool::{AsyncResult, Imap, Progress, SubmitError, TaskError, Tasks};
 pub use multiproc_process::{
     Builder, Context, Exit, ExitHook, ExitValue, Fork, Process, Run, StartMethod, active_children,
     after_fork, at_exit, at_exit_with_priority, cpu_count, current, entry, force_start_method,

@@ -297,7 +297,9 @@ impl Slot {
     /// The answer is put. False: somebody has this worker killed for this very task.
     pub(crate) fn end(&self, task: u64) -> bool {
         // Release: the answer was put before. PAIRS running.
-        self.task.compare_exchange(task, 0, Release, Relaxed).is_ok()
+        self.task
+            .compare_exchange(task, 0, Release, Relaxed)
+            .is_ok()
     }
 
     /// What its worker has; with a kill on the way or without.

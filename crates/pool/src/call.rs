@@ -235,8 +235,7 @@ fn one<R: DeserializeOwned>(bytes: &[u8]) -> Result<(Result<R, TaskError>, &[u8]
             Ok((Ok(value), rest))
         }
         Some((&FAILURE, rest)) => {
-            let (failure, rest) =
-                postcard::take_from_bytes::<Failure>(rest).map_err(unreadable)?;
+            let (failure, rest) = postcard::take_from_bytes::<Failure>(rest).map_err(unreadable)?;
             Ok((Err(failure.into()), rest))
         }
         _ => Err(TaskError::NotSerialisable(

@@ -158,7 +158,8 @@ where
     ///
     /// [`SubmitError`] hands the arguments back.
     pub fn apply_async(&self, arguments: A) -> Result<AsyncResult<R>, SubmitError<A>> {
-        self.tasks.apply_code_async(Some(CAPTURED), arguments, false)
+        self.tasks
+            .apply_code_async(Some(CAPTURED), arguments, false)
     }
 
     /// As [`Tasks::map`].
@@ -191,7 +192,12 @@ where
         &self,
         items: I,
     ) -> Result<Imap<I::IntoIter, R>, SubmitError<()>> {
-        Imap::new(&self.tasks, Some(CAPTURED), items.into_iter(), Order::OfItems)
+        Imap::new(
+            &self.tasks,
+            Some(CAPTURED),
+            items.into_iter(),
+            Order::OfItems,
+        )
     }
 
     /// As [`Tasks::imap_unordered`].
@@ -203,7 +209,12 @@ where
         &self,
         items: I,
     ) -> Result<Imap<I::IntoIter, R>, SubmitError<()>> {
-        Imap::new(&self.tasks, Some(CAPTURED), items.into_iter(), Order::AsTheyCome)
+        Imap::new(
+            &self.tasks,
+            Some(CAPTURED),
+            items.into_iter(),
+            Order::AsTheyCome,
+        )
     }
 }
 

@@ -272,7 +272,10 @@ impl Keeper<'_> {
     /// Reads a command and does it.
     fn obey(&self) -> Option<Leave> {
         let mut command = [0; COMMAND_BYTES];
-        if self.with(|mine| mine.control.read_exact(&mut command)).is_err() {
+        if self
+            .with(|mine| mine.control.read_exact(&mut command))
+            .is_err()
+        {
             return Some(Leave::Orphaned);
         }
         step!("pool keeper: command read");
@@ -376,10 +379,10 @@ impl Keeper<'_> {
             return false;
         }
         let others = board.slots.iter().enumerate();
-        !others
-            .filter(|(other, _)| *other != nth)
-            .any(|(_, slot)| slot.running().is_some_and(|had| had.task == left.task
-                && had.attempt == left.attempt))
+        !others.filter(|(other, _)| *other != nth).any(|(_, slot)| {
+            slot.running()
+                .is_some_and(|had| had.task == left.task && had.attempt == left.attempt)
+        })
     }
 
     /// Starts workers where there are none and should be.
@@ -392,7 +395,10 @@ impl Keeper<'_> {
                 place.worker.is_none() && place.not_before.is_none_or(Deadline::passed)
             };
             let places = mine.places.iter().enumerate();
-            places.filter(|(_, place)| wants(place)).map(|(nth, _)| nth).collect()
+            places
+                .filter(|(_, place)| wants(place))
+                .map(|(nth, _)| nth)
+                .collect()
         });
         for place in wanting {
             match self.start(place) {
@@ -467,7 +473,9 @@ impl Mine {
             self.control.as_fd(),
             self.bell.as_fd(),
         ];
-        let all = fixed.into_iter().chain(workers.iter().map(|(_, w)| w.sentinel()));
+        let all = fixed
+            .into_iter()
+            .chain(workers.iter().map(|(_, w)| w.sentinel()));
         let mut fds: Vec<PollFd<'_>> = all.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         match poll(&mut fds, timeout) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
@@ -494,7 +502,9 @@ impl Mine {
 
 /// On the clock of [`Deadline::since_boot`].
 fn now() -> u64 {
-    Deadline::after(Duration::from_nanos(1)).since_boot().as_nanos() as u64
+    Deadline::after(Duration::from_nanos(1))
+        .since_boot()
+        .as_nanos() as u64
 }
 
 /// The head of an answer.

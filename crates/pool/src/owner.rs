@@ -122,7 +122,9 @@ impl Hasher for Number {
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|b| self.0 = self.0 << 8 | u64::from(*b));
+        bytes
+            .iter()
+            .for_each(|b| self.0 = self.0 << 8 | u64::from(*b));
     }
 
     fn write_u64(&mut self, n: u64) {
@@ -361,9 +363,8 @@ impl Owner {
 
     /// Reads answers until `done`, the deadline passes, or the pool ends.
     fn lead(&self, deadline: Deadline, done: &dyn Fn() -> bool, mut scratch: Scratch) {
-        let in_vain = |thorough: bool| {
-            done() || self.is_over() || thorough && !self.keeper.is_alive()
-        };
+        let in_vain =
+            |thorough: bool| done() || self.is_over() || thorough && !self.keeper.is_alive();
         while !done() && !self.is_over() {
             let wait = Wait {
                 deadline,
@@ -661,7 +662,12 @@ impl Owner {
     /// *Blocks until* keeper and attendant have ended, after [`Owner::end`]. *If a peer dies*: that
     /// is what it waits for; a keeper that does not stop is killed.
     pub(crate) fn clear_away(&self) -> Result<(), multiproc_process::JoinError> {
-        let attendant = self.state.lock().attendant.as_ref().map(|a| a.thread().id());
+        let attendant = self
+            .state
+            .lock()
+            .attendant
+            .as_ref()
+            .map(|a| a.thread().id());
         let on_their_thread = attendant == Some(std::thread::current().id());
         let patiently = matches!(self.ended(), Some(Ended::Closed));
         if !patiently && self.keeper.join_timeout(GRACE).is_err() {

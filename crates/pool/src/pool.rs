@@ -364,10 +364,13 @@ fn all_started(control: &mut UnixStream, keeper: &Process) -> Result<(), CreateE
     control.set_nonblocking(true)?;
     loop {
         let alive = keeper.is_alive();
-        let readable = wait_readable(control.as_fd(), Deadline::after(match alive {
-            true => wait::SLICE,
-            false => Duration::ZERO,
-        }))?;
+        let readable = wait_readable(
+            control.as_fd(),
+            Deadline::after(match alive {
+                true => wait::SLICE,
+                false => Duration::ZERO,
+            }),
+        )?;
         if readable {
             let mut some = [0; 512];
             match control.read(&mut some) {

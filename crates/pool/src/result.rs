@@ -146,7 +146,8 @@ impl<T: Send + 'static> AsyncResult<T> {
     /// Has `f` called with the error, if there is no value: as [`AsyncResult::callback`].
     pub fn error_callback(self, f: impl FnOnce(&TaskError) + Send + 'static) -> Self {
         if self.owner.is_here() {
-            self.owner.attend(self.ticket.set_error_callback(Box::new(f)));
+            self.owner
+                .attend(self.ticket.set_error_callback(Box::new(f)));
         }
         self
     }

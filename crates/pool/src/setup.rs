@@ -77,9 +77,8 @@ where
         let code = self.functions.name(decode::<I, R>, self.f);
         let code = code.ok_or("the initializer is not part of the program's own file")?;
         let bytes = postcard::to_allocvec(&self.argument);
-        let why = |e: postcard::Error| {
-            multiproc_parcel::take_reason().unwrap_or_else(|| e.to_string())
-        };
+        let why =
+            |e: postcard::Error| multiproc_parcel::take_reason().unwrap_or_else(|| e.to_string());
         Ok((code, bytes.map_err(why)?))
     }
 

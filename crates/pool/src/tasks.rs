@@ -1,12 +1,12 @@
 //! Giving tasks to a pool.
 
 use crate::call;
+use crate::call::said;
 use crate::error::{SubmitError, TaskError};
 use crate::imap::{Imap, Order};
 use crate::owner::{Owner, Parcelled, key_of};
 use crate::record::{AnswerHead, TaskHead};
 use crate::result::{self, AsyncResult};
-use crate::call::said;
 use crate::ticket::{Reply, Sink, Ticket};
 use multiproc_core::deadline::Deadline;
 use multiproc_message::codec::{Codec, Serde, with_scratch};
@@ -252,11 +252,7 @@ impl Tasks {
         Imap::new(self, code, items.into_iter(), Order::AsTheyCome)
     }
 
-    pub(crate) fn apply_code<A, R>(
-        &self,
-        code: Option<Code>,
-        arguments: A,
-    ) -> Result<R, TaskError>
+    pub(crate) fn apply_code<A, R>(&self, code: Option<Code>, arguments: A) -> Result<R, TaskError>
     where
         A: Serialize + DeserializeOwned,
         R: Serialize + DeserializeOwned + Send + 'static,
@@ -401,7 +397,10 @@ impl Tasks {
                 Ok(Sent { task, bytes }) => {
                     tasks.add(task);
                     let most = MOST_BYTES / bytes.max(1);
-                    let most = most.clamp(4 * self.owner.workers, MOST_RECORDS.max(4 * self.owner.workers));
+                    let most = most.clamp(
+                        4 * self.owner.workers,
+                        MOST_RECORDS.max(4 * self.owner.workers),
+                    );
                     room = room.min(most);
                 }
                 Err(error) => {

@@ -1,8 +1,6 @@
 //! What Python's own tests ask of a pool, across real processes.
 
-use multiproc_pool::{
-    CreateError, Ended, GetTimeoutError, NotReady, Pool, SubmitError, TaskError,
-};
+use multiproc_pool::{CreateError, Ended, GetTimeoutError, NotReady, Pool, SubmitError, TaskError};
 use multiproc_process::{Process, StartMethod, test};
 use multiproc_queue::Queue;
 use std::cell::Cell;
@@ -55,9 +53,13 @@ fn o1_apply_takes_one_argument_or_a_tuple() -> Outcome {
         assert_eq!(pool.apply(square, 5)?, 25);
         assert_eq!(pool.apply(|(a, b): (i32, i32)| a - b, (44, 2))?, 42);
         assert_eq!(pool.apply(|()| std::process::id() != 0, ())?, true);
-        assert_eq!(pool.starmap(|a: u8, b: u8| a + b, [(1, 2), (3, 4)])?, [3, 7]);
         assert_eq!(
-            pool.starmap_async(|a: u8, b: u8| a + b, [(1, 2), (3, 4)])?.get()?,
+            pool.starmap(|a: u8, b: u8| a + b, [(1, 2), (3, 4)])?,
+            [3, 7]
+        );
+        assert_eq!(
+            pool.starmap_async(|a: u8, b: u8| a + b, [(1, 2), (3, 4)])?
+                .get()?,
             [3, 7]
         );
         Ok(pool.close().join()?)
@@ -142,7 +144,10 @@ fn o8_get_returns_when_the_task_is_done() -> Outcome {
     let pool = Pool::new(2)?;
     let begun = Instant::now();
     let result = pool.apply_async(nap, 100)?;
-    assert_eq!(result.get_timeout(Duration::from_millis(1)), Err(GetTimeoutError::Timeout));
+    assert_eq!(
+        result.get_timeout(Duration::from_millis(1)),
+        Err(GetTimeoutError::Timeout)
+    );
     assert!(!result.wait_timeout(Duration::from_millis(1)));
     assert_eq!(result.get()?, 100);
     assert!(begun.elapsed() >= Duration::from_millis(99));
@@ -160,8 +165,10 @@ fn o10_imap_gives_results_lazily_in_order_and_ends() -> Outcome {
         assert_eq!((three.next(), three.next()), (None, None));
         let got: Result<Vec<u64>, _> = pool.chunk_size(100).imap(square, 0..1000)?.collect();
         assert_eq!(got?, (0..1000).map(square).collect::<Vec<_>>());
-        let got: Result<BTreeSet<u64>, _> =
-            pool.chunk_size(53).imap_unordered(square, 0..1000)?.collect();
+        let got: Result<BTreeSet<u64>, _> = pool
+            .chunk_size(53)
+            .imap_unordered(square, 0..1000)?
+            .collect();
         assert_eq!(got?, (0..1000).map(square).collect());
         // Lazily: of an iterator without end, no more than is read ahead.
         let taken = Cell::new(0);
@@ -222,12 +229,16 @@ fn workers_of(pool: &Pool) -> Vec<u32> {
     let keeper = pool.keeper_pid();
     let text = std::fs::read_to_string(format!("/proc/{keeper}/task/{keeper}/children"));
     let text = text.unwrap_or_default();
-    text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+    text.split_whitespace()
+        .filter_map(|pid| pid.parse().ok())
+        .collect()
 }
 
 fn o14_terminate_does_not_wait_for_what_is_queued() -> Outcome {
     let pool = Pool::new(2)?;
-    let result = pool.chunk_size(1).map_async(nap, (0..10_000).map(|_| 100))?;
+    let result = pool
+        .chunk_size(1)
+        .map_async(nap, (0..10_000).map(|_| 100))?;
     pool.terminate().join()?; // the watchdog comes before 500 seconds
     assert_eq!(result.get(), Err(TaskError::PoolEnded(Ended::Terminated)));
     Ok(())
@@ -247,7 +258,10 @@ fn o16_a_panic_keeps_its_message_and_its_trace() -> Outcome {
         assert!(location.contains("behaviours.rs:"), "{location}");
         assert!(backtrace.contains("odd"), "{backtrace}");
         // A task's own error is a value.
-        let parsed = pool.apply(|text: String| text.parse::<u8>().map_err(|e| e.to_string()), "x".into())?;
+        let parsed = pool.apply(
+            |text: String| text.parse::<u8>().map_err(|e| e.to_string()),
+            "x".into(),
+        )?;
         assert_eq!(parsed, Err("invalid digit found in string".to_owned()));
         Ok(())
     })
@@ -285,7 +299,10 @@ fn o20_results_that_cannot_be_serialised_cost_no_worker() -> Outcome {
     let before = workers_of(&pool);
     for _ in 0..20 {
         let result = pool.apply(|_: u8| Stubborn, 1);
-        assert!(matches!(result, Err(TaskError::NotSerialisable(_))), "{result:?}");
+        assert!(
+            matches!(result, Err(TaskError::NotSerialisable(_))),
+            "{result:?}"
+        );
     }
     // In a chunk, the others have theirs.
     let mixed = pool.imap(|n: u8| if n == 1 { Err(Stubborn) } else { Ok(n) }, 0..3)?;
@@ -428,8 +445,14 @@ fn o31_default_chunk_sizes() -> Outcome {
     let pids: Result<BTreeSet<u32>, _> = pool.imap(|_: u8| std::process::id(), 0..10)?.collect();
     assert_eq!(pids?.len(), 10, "imap gives one by one");
     let zero = pool.chunk_size(0);
-    assert!(matches!(zero.imap(square, 0..3), Err(SubmitError::NoChunk(()))));
-    assert!(matches!(zero.imap_unordered(square, 0..3), Err(SubmitError::NoChunk(()))));
+    assert!(matches!(
+        zero.imap(square, 0..3),
+        Err(SubmitError::NoChunk(()))
+    ));
+    assert!(matches!(
+        zero.imap_unordered(square, 0..3),
+        Err(SubmitError::NoChunk(()))
+    ));
     Ok(())
 }
 
@@ -459,7 +482,10 @@ fn o34_tasks_make_no_processes_and_run_side_by_side() -> Outcome {
         seen.insert(result.get()?.1);
     }
     let took = begun.elapsed();
-    assert!(took >= Duration::from_millis(599), "two waves, not {took:?}");
+    assert!(
+        took >= Duration::from_millis(599),
+        "two waves, not {took:?}"
+    );
     assert_eq!(seen, workers);
     // One after the other.
     let begun = Instant::now();
@@ -497,9 +523,13 @@ fn o35_callbacks_run_here_in_one_other_thread() -> Outcome {
 fn a_callback_that_panics_harms_nobody() -> Outcome {
     let pool = Pool::new(1)?;
     let (told, tells) = mpsc::channel();
-    let first = pool.apply_async(square, 2)?.callback(|_| panic!("on purpose"));
+    let first = pool
+        .apply_async(square, 2)?
+        .callback(|_| panic!("on purpose"));
     let told = told.clone();
-    let second = pool.apply_async(square, 3)?.callback(move |n| told.send(*n).unwrap());
+    let second = pool
+        .apply_async(square, 3)?
+        .callback(move |n| told.send(*n).unwrap());
     assert_eq!(first.get()?, 4);
     assert_eq!(second.get()?, 9);
     assert_eq!(tells.recv()?, 9);
@@ -516,7 +546,10 @@ fn a_callback_that_panics_harms_nobody() -> Outcome {
 fn handles_are_arguments_and_results() -> Outcome {
     each_method(|pool| {
         let queue = Queue::<String>::unbounded()?;
-        pool.apply(|q: Queue<String>| q.put("from a worker".into()).unwrap(), queue.clone())?;
+        pool.apply(
+            |q: Queue<String>| q.put("from a worker".into()).unwrap(),
+            queue.clone(),
+        )?;
         assert_eq!(queue.get()?, "from a worker");
         let made = pool.apply(
             |()| {
@@ -538,7 +571,10 @@ fn initializers_run_in_each_worker() -> Outcome {
             .workers(3)
             .start_method(method)
             .max_tasks_per_child(1)
-            .initializer(|q: Queue<u32>| q.put(std::process::id()).unwrap(), queue.clone())
+            .initializer(
+                |q: Queue<u32>| q.put(std::process::id()).unwrap(),
+                queue.clone(),
+            )
             .build()?;
         let pids: Vec<u32> = (0..4)
             .map(|_| pool.apply(|()| std::process::id(), ()))
@@ -623,7 +659,10 @@ fn eight_threads_use_one_pool() -> Outcome {
             let tasks = pool.tasks();
             scope.spawn(move || {
                 for n in 0..200 {
-                    assert_eq!(tasks.apply(square, t * 1000 + n).unwrap(), (t * 1000 + n).pow(2));
+                    assert_eq!(
+                        tasks.apply(square, t * 1000 + n).unwrap(),
+                        (t * 1000 + n).pow(2)
+                    );
                 }
                 assert_eq!(tasks.map(square, 0..50).unwrap().len(), 50);
                 assert_eq!(tasks.imap(square, 0..50).unwrap().count(), 50);

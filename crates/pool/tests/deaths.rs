@@ -45,7 +45,9 @@ fn workers_of(pool: &Pool) -> Vec<u32> {
     let keeper = pool.keeper_pid();
     let text = std::fs::read_to_string(format!("/proc/{keeper}/task/{keeper}/children"));
     let text = text.unwrap_or_default();
-    text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+    text.split_whitespace()
+        .filter_map(|pid| pid.parse().ok())
+        .collect()
 }
 
 fn each_method(body: fn(Pool) -> Outcome) -> Outcome {
@@ -134,7 +136,10 @@ fn retries_are_bounded() -> Outcome {
     std::fs::write(&path, "")?;
     let attempt = |path: std::path::PathBuf| {
         use std::io::Write;
-        let mut file = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
+        let mut file = std::fs::OpenOptions::new()
+            .append(true)
+            .open(&path)
+            .unwrap();
         file.write_all(b"x").unwrap();
         let attempts = std::fs::metadata(&path).unwrap().len();
         if attempts < 3 {
@@ -149,7 +154,10 @@ fn retries_are_bounded() -> Outcome {
         q.put(1).unwrap();
         kill_hard(std::process::id());
     };
-    assert_eq!(lost(pool.retries(5).apply(dies, queue.clone())), (Exit::Signal(9), 1));
+    assert_eq!(
+        lost(pool.retries(5).apply(dies, queue.clone())),
+        (Exit::Signal(9), 1)
+    );
     assert_eq!((queue.try_get(), queue.try_get().is_err()), (Ok(1), true));
     Ok(pool.close().join()?)
 }
@@ -196,7 +204,15 @@ fn a_task_that_takes_too_long_costs_its_worker_and_no_other_task() -> Outcome {
         // Many that come near the limit: each has its value or is too late, never its neighbour.
         let short = pool.timeout(Duration::from_millis(3));
         let results: Vec<_> = (0..100)
-            .map(|n| short.apply_async(|n: u64| { nap(n % 6); n }, n))
+            .map(|n| {
+                short.apply_async(
+                    |n: u64| {
+                        nap(n % 6);
+                        n
+                    },
+                    n,
+                )
+            })
             .collect::<Result<_, _>>()?;
         let (mut done, mut late) = (0, 0);
         for (n, result) in results.into_iter().enumerate() {
@@ -252,11 +268,17 @@ fn some_are_cancelled_and_the_others_run() -> Outcome {
     for result in results.iter().step_by(2) {
         cancelled += usize::from(result.cancel());
     }
-    let map = pool.chunk_size(1).map_async(nap, (0..1000).map(|_| 1_000))?;
+    let map = pool
+        .chunk_size(1)
+        .map_async(nap, (0..1000).map(|_| 1_000))?;
     assert!(map.cancel());
     assert_eq!(map.get(), Err(TaskError::Cancelled));
     assert_eq!(slow.get()?, [100, 100]);
-    let done = results.into_iter().map(|r| r.get()).filter(Result::is_ok).count();
+    let done = results
+        .into_iter()
+        .map(|r| r.get())
+        .filter(Result::is_ok)
+        .count();
     pool.close().join()?;
     assert_eq!((done, ran.len()), (50 - cancelled, 50 - cancelled));
     assert!(cancelled >= 1);
@@ -265,7 +287,10 @@ fn some_are_cancelled_and_the_others_run() -> Outcome {
 
 fn an_initializer_that_always_dies_ends_the_pool() -> Outcome {
     for method in StartMethod::ALL {
-        for dies in [|()| kill_hard(std::process::id()), |()| std::process::exit(3)] {
+        for dies in [
+            |()| kill_hard(std::process::id()),
+            |()| std::process::exit(3),
+        ] {
             let pool = Pool::builder()
                 .workers(2)
                 .start_method(method)
@@ -282,7 +307,10 @@ fn an_initializer_that_always_dies_ends_the_pool() -> Outcome {
                 Err(SubmitError::Closed(3, Ended::Initializer(_)))
             ));
             let joined = pool.close().join();
-            assert!(matches!(joined, Err(JoinError::Ended(Ended::Initializer(_)))));
+            assert!(matches!(
+                joined,
+                Err(JoinError::Ended(Ended::Initializer(_)))
+            ));
         }
     }
     // One that fails, but not again and again.
@@ -316,7 +344,10 @@ fn a_killed_keeper_ends_the_pool() -> Outcome {
             assert_eq!(result.get(), Err(TaskError::PoolEnded(Ended::KeeperDied)));
         }
         assert!(pool.apply(square, 3).is_err());
-        assert!(matches!(pool.close().join(), Err(JoinError::Ended(Ended::KeeperDied))));
+        assert!(matches!(
+            pool.close().join(),
+            Err(JoinError::Ended(Ended::KeeperDied))
+        ));
         let watchdog = Deadline::after(Duration::from_secs(20));
         for pid in workers {
             while std::fs::exists(format!("/proc/{pid}"))? {
@@ -350,9 +381,16 @@ fn f18_with_the_owner_everything_ends() -> Outcome {
         ] {
             let (mut rest, line) = std::io::pipe()?;
             let owner = Process::start(move || {
-                let pool = Pool::builder().workers(2).start_method(method).build().unwrap();
+                let pool = Pool::builder()
+                    .workers(2)
+                    .start_method(method)
+                    .build()
+                    .unwrap();
                 let told = Queue::unbounded().unwrap();
-                let hold = |(_line, told): (multiproc_process::Descriptor<std::io::PipeWriter>, Queue<u32>)| stay(told);
+                let hold = |(_line, told): (
+                    multiproc_process::Descriptor<std::io::PipeWriter>,
+                    Queue<u32>,
+                )| stay(told);
                 for _ in 0..2 {
                     let line = multiproc_process::Descriptor(line.try_clone().unwrap());
                     drop(pool.apply_async(hold, (line, told.clone())).unwrap());
@@ -392,11 +430,17 @@ fn a_forked_child_of_the_owner_is_refused() -> Outcome {
     let mut results = pool.imap(square, 0..3)?;
     assert_eq!(results.next(), Some(Ok(0)));
     let child = Process::start(|| {
-        assert!(matches!(pool.apply_async(square, 1), Err(SubmitError::NotOwner(1))));
+        assert!(matches!(
+            pool.apply_async(square, 1),
+            Err(SubmitError::NotOwner(1))
+        ));
         assert_eq!(pool.apply(square, 1), Err(SubmitError::NotOwner(()).into()));
         assert!(pool.map(square, 0..3).is_err());
         assert!(pool.imap(square, 0..3).is_err());
-        assert_eq!(result.get_timeout(Duration::ZERO), Err(TaskError::NotOwner.into()));
+        assert_eq!(
+            result.get_timeout(Duration::ZERO),
+            Err(TaskError::NotOwner.into())
+        );
         assert!(!result.ready() && !result.cancel());
         assert_eq!(results.next(), Some(Err(TaskError::NotOwner)));
         assert_eq!(results.next(), None);
@@ -469,7 +513,10 @@ fn tasks_that_do_what_no_task_should() -> Outcome {
         },
         (),
     );
-    assert!(matches!(closed, Ok(1) | Err(TaskError::WorkerLost { .. })), "{closed:?}");
+    assert!(
+        matches!(closed, Ok(1) | Err(TaskError::WorkerLost { .. })),
+        "{closed:?}"
+    );
     for n in 0..20 {
         assert_eq!(pool.apply(square, n)?, n * n);
     }
@@ -502,7 +549,10 @@ fn a_pool_is_dropped_while_a_map_runs() -> Outcome {
     drop(pool);
     let ended = TaskError::PoolEnded(Ended::Terminated);
     assert_eq!(tells.recv()?, ended);
-    assert_eq!(result.get_timeout(Duration::ZERO), Err(GetTimeoutError::Task(ended.clone())));
+    assert_eq!(
+        result.get_timeout(Duration::ZERO),
+        Err(GetTimeoutError::Task(ended.clone()))
+    );
     let waited = waiting.join().unwrap();
     assert!(waited.is_err());
     Ok(())

@@ -104,7 +104,10 @@ impl Functions {
         let mut bytes = [0; 16];
         sys::random(&mut bytes)?;
         let (a, b) = bytes.split_at(8);
-        let word = |half: &[u8]| half.iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
+        let word = |half: &[u8]| {
+            half.iter()
+                .fold(0, |word, byte| word << 8 | u64::from(*byte))
+        };
         Ok(Self {
             secret: (word(a), word(b)),
         })
