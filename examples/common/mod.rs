@@ -47,12 +47,14 @@ impl Options {
             .collect()
     }
 
+    /// Was `option` given, with a value or without?
+    pub(crate) fn has(&self, option: &str) -> bool {
+        self.given.iter().any(|(name, _)| name == option)
+    }
+
     /// The last value given to `option`, or `default`.
     pub(crate) fn value<T: FromStr>(&self, option: &str, default: T) -> T {
-        match (
-            self.values(option).last(),
-            self.given.iter().any(|(name, _)| name == option),
-        ) {
+        match (self.values(option).last(), self.has(option)) {
             (Some(text), _) => text
                 .parse()
                 .unwrap_or_else(|_| refuse(&format!("{option} {text}: not a number it can take"))),

@@ -557,7 +557,7 @@ impl Owner {
     }
 
     /// Takes open tasks of these numbers off: they have their outcome, and do not begin any more;
-    /// the workers of those that have begun are killed. True if all of them are.
+    /// the workers of those that have begun are killed. True if there were some, and all of them are.
     pub(crate) fn cancel(&self, ranges: &[(u64, u64)]) -> bool {
         let mut state = self.state.lock();
         let mut gone = Vec::new();
@@ -594,6 +594,8 @@ impl Owner {
             .collect();
         drop(state);
         self.command(CANCEL, &begun);
+        // Otherwise another thread has just read the last answer.
+        all &= !gone.is_empty();
         for entry in gone {
             let key = key_of(&entry.sink);
             let filed = entry

@@ -4,6 +4,8 @@ mod crowd;
 mod ledger;
 mod locks;
 mod pipes;
+mod pool;
+mod pool_ends;
 mod queues;
 mod remains;
 mod report;

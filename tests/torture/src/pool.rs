@@ -1,0 +1,706 @@
+//! Workers of a pool are killed under load: every task ends, once, and the pool stays what it was.
+
+use crate::report::Report;
+use crate::scenario::{Plan, Scenario};
+use crate::storm::{Dice, PATIENCE, STEPS, spin};
+use multiproc_core::step;
+use multiproc_pool::{AsyncResult, GetTimeoutError, Pool, SubmitError, TaskError, Tasks};
+use multiproc_process::Exit;
+use multiproc_segment::{Shareable, Shared};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::collections::VecDeque;
+use std::fs;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::SeqCst};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+/// Kills per round: each has a fresh pool and fresh books.
+const ROUND: u64 = 100;
+/// Numbers that the tasks of a round have.
+const NUMBERS: u64 = 1 << 20;
+/// Tasks and maps that are open at a time.
+const MOST_OPEN: usize = 40;
+/// What a recovery may take; not half of them take longer.
+const PROMISED: Duration = Duration::from_millis(100);
+
+/// What the owner and the workers share beside the pool.
+#[derive(Shareable)]
+#[repr(C)]
+struct Words {
+    /// By number: how often a task with it began.
+    began: [AtomicU8; NUMBERS as usize],
+    /// The step (plus 1) at which a worker is to die: the next that has a task, and the next that
+    /// begins.
+    fatal: AtomicU64,
+    fatal_at_birth: AtomicU64,
+    /// Who took one of the two.
+    condemned: AtomicU64,
+    /// Who is in [`hold`].
+    held_by: AtomicU64,
+    /// How many are in [`meet`].
+    present: AtomicU64,
+}
+
+impl Words {
+    /// Whoever comes first dies there.
+    fn take(&self, fatal: &AtomicU64) {
+        let step = fatal.swap(0, SeqCst);
+        if step != 0 {
+            self.condemned.store(std::process::id().into(), SeqCst);
+            step::arm(step - 1);
+        }
+    }
+}
+
+static WORDS: OnceLock<Shared<Words>> = OnceLock::new();
+
+fn words() -> &'static Words {
+    WORDS.get().expect("the initializer was here")
+}
+
+/// The initializer.
+fn begin(words: Shared<Words>) {
+    words.take(&words.fatal_at_birth);
+    let _ = WORDS.set(words);
+}
+
+/// What comes of a number.
+fn answer(number: u64) -> u64 {
+    number.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+/// A number, and how many microseconds it takes.
+type Work = (u64, u64);
+
+fn work((number, micros): Work) -> u64 {
+    let words = words();
+    words.take(&words.fatal);
+    words.began[number as usize].fetch_add(1, SeqCst);
+    spin(micros);
+    answer(number)
+}
+
+/// Takes longer than it may.
+fn overlong((number, _): Work) -> u64 {
+    std::thread::sleep(2 * PATIENCE);
+    answer(number)
+}
+
+/// Is killed here.
+fn hold((): ()) {
+    words().held_by.store(std::process::id().into(), SeqCst);
+    std::thread::sleep(2 * PATIENCE);
+}
+
+/// Waits for all workers of the pool, which have to do this at the same time.
+fn meet(workers: u64) -> bool {
+    let words = words();
+    words.present.fetch_add(1, SeqCst);
+    let begun = Instant::now();
+    while words.present.load(SeqCst) < workers {
+        if begun.elapsed() > PATIENCE {
+            return false;
+        }
+        std::thread::yield_now();
+    }
+    true
+}
+
+/// Living children of a process, and dead ones that it has not collected.
+pub(crate) fn children_of(pid: u32) -> (Vec<u32>, usize) {
+    let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    let all = text.split_whitespace().filter_map(|pid| pid.parse().ok());
+    let (living, dead): (Vec<u32>, Vec<u32>) = all.partition(|pid| is_alive(*pid));
+    (living, dead.len())
+}
+
+/// No zombie, and there.
+pub(crate) fn is_alive(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat
+        .rsplit(')')
+        .next()
+        .and_then(|rest| rest.trim_start().chars().next());
+    state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
+}
+
+/// An error: it has ended already.
+pub(crate) fn kill_process(pid: u32) -> bool {
+    kill(Pid::from_raw(pid as i32), Signal::SIGKILL).is_ok()
+}
+
+/// Runs something that might hang, below the watchdog; `None` if it does.
+pub(crate) fn patiently<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let (done, is_done) = channel();
+    let thread = std::thread::spawn(move || done.send(f()));
+    let result = match is_done.recv_timeout(PATIENCE) {
+        Ok(result) => Some(result),
+        Err(RecvTimeoutError::Timeout) => return None,
+        Err(RecvTimeoutError::Disconnected) => None,
+    };
+    let _ = thread.join();
+    result
+}
+
+/// `Pool`: applies, maps, time limits, retries and cancels, from two threads.
+pub(crate) struct Workers;
+
+impl Scenario for Workers {
+    fn name(&self) -> &'static str {
+        "pool"
+    }
+
+    fn run(&self, plan: &Plan, report: &mut Report) {
+        let mut dice = Dice::new(plan.seed);
+        while report.kills < plan.kills && report.hangs == 0 && report.broken.is_empty() {
+            let kills = ROUND.min(plan.kills - report.kills);
+            if let Err(why) = round(kills, &mut dice, report) {
+                report.broken.push(why);
+            }
+        }
+        report.recoveries.sort();
+        let median = report.recoveries.get(report.recoveries.len() / 2);
+        if median.is_some_and(|time| *time > PROMISED) {
+            let late = format!("half of the deaths were told after more than {PROMISED:?}");
+            report.broken.push(late);
+        }
+    }
+}
+
+/// A result to come, of a task or of a map.
+enum Coming {
+    One(AsyncResult<u64>),
+    Many(AsyncResult<Vec<u64>>),
+}
+
+struct Job {
+    result: Coming,
+    numbers: Range<u64>,
+    /// Its time is limited, and too short.
+    overlong: bool,
+    retries: u32,
+    cancelled: bool,
+    since: Instant,
+    /// Calls of its callbacks, if it has some.
+    called: Option<Arc<AtomicU64>>,
+}
+
+impl Job {
+    fn is_ready(&self) -> bool {
+        match &self.result {
+            Coming::One(result) => result.is_ready(),
+            Coming::Many(result) => result.is_ready(),
+        }
+    }
+
+    fn cancel(&mut self) {
+        self.cancelled |= match &self.result {
+            Coming::One(result) => result.cancel(),
+            Coming::Many(result) => result.cancel(),
+        };
+    }
+}
+
+/// What came of all jobs.
+#[derive(Default)]
+struct Books {
+    values: u64,
+    /// Attempts that ended with their worker.
+    lost: u64,
+    timeouts: u64,
+    cancelled: u64,
+    torn: u64,
+    duplicated: u64,
+    broken: Vec<String>,
+}
+
+impl Books {
+    fn enter(&mut self, words: &Words, job: &Job, outcome: Result<Vec<u64>, TaskError>) {
+        let one = matches!(job.result, Coming::One(_));
+        let named = || format!("numbers {:?}", job.numbers);
+        match outcome {
+            Ok(_) if job.overlong => self.broken.push(format!("{} were too fast", named())),
+            Ok(_) if job.cancelled => {
+                self.broken
+                    .push(format!("{} were cancelled and have values", named()));
+            }
+            Ok(values) => {
+                self.values += values.len() as u64;
+                if !values.into_iter().eq(job.numbers.clone().map(answer)) {
+                    self.torn += 1;
+                }
+                let began = |number| words.began[number as usize].load(SeqCst) > 0;
+                if !job.numbers.clone().all(began) {
+                    self.broken
+                        .push(format!("{} have values and never began", named()));
+                }
+            }
+            Err(TaskError::WorkerLost {
+                exit: Exit::Signal(9),
+                attempts,
+            }) if attempts == job.retries + 1 && !(one && job.cancelled) => {
+                self.lost += u64::from(attempts);
+            }
+            Err(TaskError::Timeout) if job.overlong => self.timeouts += 1,
+            Err(TaskError::Cancelled) if job.cancelled => self.cancelled += 1,
+            Err(error) => self
+                .broken
+                .push(format!("{}: {error} ({error:?})", named())),
+        }
+        let most = 1 + job.retries as u8;
+        let began = |number: &u64| words.began[*number as usize].load(SeqCst) > most;
+        self.duplicated += job.numbers.clone().filter(began).count() as u64;
+        if let Some(called) = &job.called
+            && called.load(SeqCst) != 1
+        {
+            let calls = called.load(SeqCst);
+            self.broken.push(format!("{}: {calls} callbacks", named()));
+        }
+    }
+}
+
+/// The owner's side of a round.
+struct Round<'r> {
+    pool: &'r Pool,
+    words: &'r Words,
+    next: &'r AtomicU64,
+    open: VecDeque<Job>,
+    books: Books,
+    dice: &'r mut Dice,
+    hangs: u64,
+}
+
+fn numbers(next: &AtomicU64, count: u64) -> Range<u64> {
+    let first = next.fetch_add(count, SeqCst);
+    // The round ends long before; should it not, numbers are used again, and that shows.
+    let first = first.min(NUMBERS - count);
+    first..first + count
+}
+
+fn items(numbers: &Range<u64>, dice: &mut Dice) -> Vec<Work> {
+    numbers
+        .clone()
+        .map(|number| (number, dice.below(60)))
+        .collect()
+}
+
+impl Round<'_> {
+    /// Gives the pool more to do, and enters what has ended.
+    fn tend(&mut self) -> Result<(), String> {
+        while self.open.len() < MOST_OPEN && self.dice.below(8) > 0 {
+            let job = self
+                .submit()
+                .map_err(|e| format!("a task was refused: {e}"))?;
+            self.open.push_back(job);
+        }
+        if self.dice.once_in(30) && !self.open.is_empty() {
+            let at = self.dice.below(self.open.len() as u64) as usize;
+            self.open[at].cancel();
+        }
+        for _ in 0..self.open.len() {
+            let Some(job) = self.open.pop_front() else {
+                break;
+            };
+            if job.is_ready() {
+                self.settle(job);
+            } else if job.since.elapsed() > PATIENCE {
+                self.hangs += 1;
+                return Err(format!("numbers {:?} have no outcome", job.numbers));
+            } else {
+                self.open.push_back(job);
+            }
+        }
+        match self.books.broken.first() {
+            Some(why) => Err(why.clone()),
+            None => Ok(()),
+        }
+    }
+
+    fn settle(&mut self, job: Job) {
+        let outcome = match &job.result {
+            Coming::One(result) => result.try_get().map(|value| vec![value]),
+            Coming::Many(result) => result.try_get(),
+        };
+        let outcome = match outcome {
+            Err(GetTimeoutError::Task(error)) => Err(error),
+            Err(other) => return self.books.broken.push(format!("ready, and {other}")),
+            Ok(values) => Ok(values),
+        };
+        self.books.enter(self.words, &job, outcome);
+    }
+
+    fn submit(&mut self) -> Result<Job, SubmitError<()>> {
+        let dice = &mut *self.dice;
+        let overlong_one = dice.once_in(60);
+        let retries = if dice.once_in(4) {
+            1 + dice.below(2) as u32
+        } else {
+            0
+        };
+        let mut tasks = self.pool.retries(retries);
+        let called = dice.once_in(3).then(|| Arc::new(AtomicU64::new(0)));
+        let count = if overlong_one || dice.once_in(2) {
+            1
+        } else {
+            dice.below(60)
+        };
+        let numbers = numbers(self.next, count);
+        let items = items(&numbers, dice);
+        let result = if overlong_one {
+            tasks = tasks.timeout(Duration::from_micros(500 + dice.below(3_000)));
+            Coming::One(
+                tasks
+                    .apply_async(overlong, items[0])
+                    .map_err(SubmitError::without_arguments)?,
+            )
+        } else if count == 1 {
+            Coming::One(
+                tasks
+                    .apply_async(work, items[0])
+                    .map_err(SubmitError::without_arguments)?,
+            )
+        } else {
+            let chunk = 1 + dice.below(20) as usize;
+            Coming::Many(tasks.chunk_size(chunk).map_async(work, items)?)
+        };
+        let call = || {
+            let called = called.clone();
+            move || {
+                if let Some(called) = called {
+                    called.fetch_add(1, SeqCst);
+                }
+            }
+        };
+        let (well, badly) = (call(), call());
+        let result = match result {
+            other if called.is_none() => other,
+            Coming::One(result) => Coming::One(
+                result
+                    .callback(move |_| well())
+                    .error_callback(move |_| badly()),
+            ),
+            Coming::Many(result) => Coming::Many(
+                result
+                    .callback(move |_| well())
+                    .error_callback(move |_| badly()),
+            ),
+        };
+        Ok(Job {
+            result,
+            numbers,
+            overlong: overlong_one,
+            retries,
+            cancelled: false,
+            since: Instant::now(),
+            called,
+        })
+    }
+
+    /// Waits until `done`, while the load goes on.
+    fn until(&mut self, what: &str, mut done: impl FnMut() -> bool) -> Result<(), String> {
+        let begun = Instant::now();
+        while !done() {
+            if begun.elapsed() > PATIENCE {
+                self.hangs += 1;
+                return Err(format!("in vain: {what}"));
+            }
+            self.tend()?;
+        }
+        Ok(())
+    }
+
+    /// A worker with a task that lasts: killed, and the time until that is told.
+    fn kill_holder(&mut self) -> Result<Duration, String> {
+        let words = self.words;
+        words.held_by.store(0, SeqCst);
+        let held = self.pool.apply_async(hold, ()).map_err(|e| e.to_string())?;
+        self.until("nobody begins", || words.held_by.load(SeqCst) != 0)?;
+        let begun = Instant::now();
+        if !kill_process(words.held_by.load(SeqCst) as u32) {
+            return Err("who held a task was gone".to_owned());
+        }
+        let told = held.get_timeout(PATIENCE);
+        let time = begun.elapsed();
+        match told {
+            Err(GetTimeoutError::Task(TaskError::WorkerLost {
+                exit: Exit::Signal(9),
+                attempts: 1,
+            })) => {
+                self.books.lost += 1;
+                Ok(time)
+            }
+            Err(GetTimeoutError::Timeout) => {
+                self.hangs += 1;
+                Err("the death of a task's worker is not told".to_owned())
+            }
+            other => Err(format!("a task whose worker was killed: {other:?}")),
+        }
+    }
+
+    /// Any worker, at any moment; how many.
+    fn kill_one(&mut self) -> Result<u64, String> {
+        let wait = Duration::from_micros(self.dice.below(1_500));
+        let begun = Instant::now();
+        self.until("", || begun.elapsed() >= wait)?;
+        let (workers, _) = children_of(self.pool.keeper_pid());
+        if workers.is_empty() {
+            return Ok(0);
+        }
+        let pid = workers[self.dice.below(workers.len() as u64) as usize];
+        let killed = kill_process(pid);
+        self.until("a killed worker lives on", || !is_alive(pid))?;
+        Ok(killed.into())
+    }
+
+    /// Whoever has the next task, or begins next, dies at a named step; how many died.
+    fn kill_at_a_step(&mut self) -> Result<u64, String> {
+        let words = self.words;
+        words.condemned.store(0, SeqCst);
+        let mut kills = 1;
+        let step = 1 + self.dice.below(STEPS);
+        if self.dice.once_in(4) {
+            words.fatal_at_birth.store(step, SeqCst);
+            kills += self.kill_one()?;
+        } else {
+            words.fatal.store(step, SeqCst);
+        }
+        self.until("nobody reached the step", || {
+            let pid = words.condemned.load(SeqCst);
+            pid != 0 && !is_alive(pid as u32)
+        })?;
+        Ok(kills)
+    }
+}
+
+fn round(kills: u64, dice: &mut Dice, report: &mut Report) -> Result<(), String> {
+    let words = Shared::new(Words {
+        began: [const { AtomicU8::new(0) }; NUMBERS as usize],
+        fatal: AtomicU64::new(0),
+        fatal_at_birth: AtomicU64::new(0),
+        condemned: AtomicU64::new(0),
+        held_by: AtomicU64::new(0),
+        present: AtomicU64::new(0),
+    })
+    .expect("shared memory");
+    let workers = 2 + dice.below(3) as usize;
+    let mut builder = Pool::builder()
+        .workers(workers)
+        .initializer(begin, words.clone());
+    if dice.once_in(2) {
+        builder = builder.max_tasks_per_child(50);
+    }
+    let pool = builder.build().map_err(|error| error.to_string())?;
+    let (next, stop) = (AtomicU64::new(0), AtomicBool::new(false));
+    let guest_seed = dice.roll();
+    let mut round = Round {
+        pool: &pool,
+        words: &words,
+        next: &next,
+        open: VecDeque::new(),
+        books: Books::default(),
+        dice,
+        hangs: 0,
+    };
+    let mut killed = 0;
+    let (result, guest) = std::thread::scope(|scope| {
+        let tasks = pool.tasks();
+        let (next, stop) = (&next, &stop);
+        let guest = scope.spawn(move || guest(&tasks, next, stop, Dice::new(guest_seed)));
+        let result = storm(
+            &mut round,
+            workers,
+            kills,
+            &mut killed,
+            &mut report.recoveries,
+        );
+        stop.store(true, SeqCst);
+        if result.is_err() {
+            // What it waits for may never come.
+            kill_process(pool.keeper_pid());
+        }
+        (result, guest.join().expect("no panic"))
+    });
+    report.kills += killed;
+    let Round { books, hangs, .. } = round;
+    report.hangs += hangs;
+    report.torn += books.torn;
+    report.duplicated += books.duplicated;
+    result?;
+    let lost_by_guest = guest?;
+    if books.lost + lost_by_guest > killed {
+        let lost = books.lost + lost_by_guest;
+        return Err(format!("{lost} tasks lost by {killed} deaths"));
+    }
+    roll_call(&pool, workers, &words)?;
+    let keeper = pool.keeper_pid();
+    match patiently(move || pool.close().join()) {
+        Some(joined) => joined.map_err(|error| format!("join: {error}"))?,
+        None => {
+            report.hangs += 1;
+            return Err("join does not return".to_owned());
+        }
+    }
+    if is_alive(keeper) {
+        return Err("the keeper lives on".to_owned());
+    }
+    report.notes.push(format!(
+        "{} values, {} lost with their workers, {} cancelled, {} out of time",
+        books.values,
+        books.lost + lost_by_guest,
+        books.cancelled,
+        books.timeouts
+    ));
+    Ok(())
+}
+
+fn storm(
+    round: &mut Round<'_>,
+    workers: usize,
+    kills: u64,
+    killed: &mut u64,
+    recoveries: &mut Vec<Duration>,
+) -> Result<(), String> {
+    let keeper = round.pool.keeper_pid();
+    while *killed < kills && round.next.load(SeqCst) < NUMBERS / 10 * 9 {
+        *killed += match round.dice.below(4) {
+            0 => {
+                recoveries.push(round.kill_holder()?);
+                1
+            }
+            1 => round.kill_one()?,
+            _ => round.kill_at_a_step()?,
+        };
+        if round.dice.once_in(2) {
+            round.until("the pool has fewer workers than before", || {
+                children_of(keeper).0.len() == workers
+            })?;
+        }
+    }
+    // What is open comes to its end.
+    while let Some(job) = round.open.pop_front() {
+        let begun = Instant::now();
+        while !job.is_ready() {
+            if begun.elapsed() > PATIENCE {
+                round.hangs += 1;
+                return Err(format!("numbers {:?} have no outcome", job.numbers));
+            }
+            std::thread::yield_now();
+        }
+        round.settle(job);
+    }
+    round
+        .books
+        .broken
+        .first()
+        .map_or(Ok(()), |why| Err(why.clone()))
+}
+
+/// The pool has as many workers as it should, all at work, and its keeper has collected the dead.
+fn roll_call(pool: &Pool, workers: usize, words: &Words) -> Result<(), String> {
+    words.fatal.store(0, SeqCst);
+    words.fatal_at_birth.store(0, SeqCst);
+    words.present.store(0, SeqCst);
+    let met: Result<Vec<_>, _> = (0..workers)
+        .map(|_| pool.apply_async(meet, workers as u64))
+        .collect();
+    for met in met.map_err(|error| error.to_string())? {
+        match met.get_timeout(2 * PATIENCE) {
+            Ok(true) => {}
+            other => {
+                return Err(format!(
+                    "not all of {workers} workers are at work: {other:?}"
+                ));
+            }
+        }
+    }
+    let begun = Instant::now();
+    loop {
+        let (living, zombies) = children_of(pool.keeper_pid());
+        if (living.len(), zombies) == (workers, 0) {
+            return Ok(());
+        }
+        if begun.elapsed() > PATIENCE {
+            let living = living.len();
+            return Err(format!(
+                "{living} workers in place of {workers}, {zombies} zombies"
+            ));
+        }
+        std::thread::yield_now();
+    }
+}
+
+/// Another thread that uses the pool, by the calls that wait; how many of its tasks were lost.
+fn guest(
+    tasks: &Tasks,
+    next: &AtomicU64,
+    stop: &AtomicBool,
+    mut dice: Dice,
+) -> Result<u64, String> {
+    let mut lost = 0;
+    let mut check = |what: &str, number: u64, result: Result<u64, TaskError>| match result {
+        Ok(value) if value == answer(number) => Ok(()),
+        Ok(_) => Err(format!("{what}: another number's value")),
+        Err(TaskError::WorkerLost {
+            exit: Exit::Signal(9),
+            attempts: 1,
+        }) => {
+            lost += 1;
+            Ok(())
+        }
+        Err(error) => Err(format!("{what}: {error} ({error:?})")),
+    };
+    while !stop.load(SeqCst) {
+        let numbers = numbers(next, 1 + dice.below(40));
+        let items = items(&numbers, &mut dice);
+        let first = numbers.start;
+        match dice.below(4) {
+            0 => check("apply", first, tasks.apply(work, items[0]))?,
+            1 => match tasks
+                .chunk_size(1 + dice.below(8) as usize)
+                .map(work, items)
+            {
+                Ok(values) => {
+                    let each = numbers.clone().zip(values);
+                    each.into_iter()
+                        .try_for_each(|(n, value)| check("map", n, Ok(value)))?;
+                }
+                Err(error) => check("map", first, Err(error))?,
+            },
+            2 => {
+                let results = tasks.imap(work, items).map_err(|e| e.to_string())?;
+                let results: Vec<_> = results.collect();
+                if results.len() as u64 != numbers.end - numbers.start {
+                    return Err(format!("imap: {} results of {numbers:?}", results.len()));
+                }
+                let mut each = numbers.zip(results);
+                each.try_for_each(|(n, result)| check("imap", n, result))?;
+            }
+            _ => {
+                let results = tasks
+                    .imap_unordered(work, items)
+                    .map_err(|e| e.to_string())?;
+                let mut to_come: Vec<u64> = numbers.clone().map(answer).collect();
+                let mut without = 0;
+                for result in results {
+                    match result {
+                        Ok(value) => match to_come.iter().position(|v| *v == value) {
+                            Some(at) => drop(to_come.swap_remove(at)),
+                            None => return Err("imap_unordered: a value too many".to_owned()),
+                        },
+                        Err(error) => {
+                            check("imap_unordered", first, Err(error))?;
+                            without += 1;
+                        }
+                    }
+                }
+                if to_come.len() != without {
+                    return Err(format!("imap_unordered: {} do not come", to_come.len()));
+                }
+            }
+        }
+    }
+    Ok(lost)
+}
