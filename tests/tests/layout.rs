@@ -56,7 +56,6 @@ fn the_header_is_as_version_1_has_it() {
         },
         body: 4096,
         pid_namespace: 0x1122_3344,
-        temporary: true,
     };
     let bytes = header.encode();
     let mut expected = [0; HEADER_BYTES];
@@ -69,7 +68,6 @@ fn the_header_is_as_version_1_has_it() {
     put(40, 0x1122_3344);
     put(48, 0xed79_4d2c_a41a_deb1);
     put(56, 10);
-    put(192, 1);
     expected[64..74].copy_from_slice(b"Mutex<u64>");
     assert_eq!(bytes, expected);
     assert_eq!(Header::decode(&bytes).unwrap().0, header);

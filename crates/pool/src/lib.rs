@@ -113,7 +113,7 @@ pub use capturing::{CapturingPool, CapturingTasks};
 pub use error::{CreateError, Ended, GetTimeoutError, JoinError, NotReady, SubmitError, TaskError};
 pub use imap::Imap;
 pub use pool::{BasicPool, Builder, Closing, Pool};
-pub use result::AsyncResult;
+pub use result::{AsyncResult, Awaited};
 pub use tasks::Tasks;
 pub use ticket::Progress;
 

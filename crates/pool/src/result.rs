@@ -12,8 +12,8 @@ use std::time::Duration;
 
 /// The result of a task, or of a map, that is on its way.
 ///
-/// Dropping it changes nothing: the task is done all the same, and callbacks are called. It is also
-/// a [`Future`].
+/// Dropping it changes nothing: the task is done all the same, and callbacks are called. It can
+/// be awaited, too.
 pub struct AsyncResult<T> {
     owner: Arc<Owner>,
     ticket: Arc<Ticket<T>>,
@@ -179,19 +179,35 @@ impl<T: Send + 'static> AsyncResult<T> {
     }
 }
 
-impl<T: Send + 'static> Future for AsyncResult<T> {
+/// An [`AsyncResult`] that is awaited: what its [`IntoFuture::into_future`] gives.
+///
+/// A type of its own, as a future that nobody polls does nothing, and a task is done all the same.
+#[derive(Debug)]
+pub struct Awaited<T>(AsyncResult<T>);
+
+impl<T: Send + 'static> IntoFuture for AsyncResult<T> {
+    type Output = Result<T, TaskError>;
+    type IntoFuture = Awaited<T>;
+
+    fn into_future(self) -> Awaited<T> {
+        Awaited(self)
+    }
+}
+
+impl<T: Send + 'static> Future for Awaited<T> {
     type Output = Result<T, TaskError>;
 
     /// Ready as soon as the result is there. A thread of the pool's reads the answers meanwhile;
     /// any runtime will do.
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        if !self.owner.is_here() {
+        let AsyncResult { owner, ticket, .. } = &self.0;
+        if !owner.is_here() {
             return Poll::Ready(Err(TaskError::NotOwner));
         }
-        match self.ticket.set_waker(context.waker()) {
-            None => Poll::Ready(self.ticket.take()),
+        match ticket.set_waker(context.waker()) {
+            None => Poll::Ready(ticket.take()),
             Some(watched) => {
-                self.owner.attend((None, watched));
+                owner.attend((None, watched));
                 Poll::Pending
             }
         }

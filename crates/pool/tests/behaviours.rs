@@ -600,7 +600,7 @@ fn a_closure_captures() -> Outcome {
     Ok(pool.close().join()?)
 }
 
-fn a_result_is_a_future() -> Outcome {
+fn a_result_can_be_awaited() -> Outcome {
     use std::sync::Arc;
     use std::task::{Context, Poll, Wake, Waker};
     struct Unpark(std::thread::Thread);
@@ -610,7 +610,7 @@ fn a_result_is_a_future() -> Outcome {
         }
     }
     let pool = Pool::new(1)?;
-    let mut result = std::pin::pin!(pool.apply_async(nap, 100)?);
+    let mut result = std::pin::pin!(pool.apply_async(nap, 100)?.into_future());
     let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
     let mut polls = 0;
     let value = loop {
@@ -712,7 +712,7 @@ test::main! {
     handles_are_arguments_and_results,
     initializers_run_in_each_worker,
     a_closure_captures,
-    a_result_is_a_future,
+    a_result_can_be_awaited,
     progress_comes_to_its_end,
     a_pool_in_a_child,
     eight_threads_use_one_pool,
