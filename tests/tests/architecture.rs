@@ -71,7 +71,17 @@ fn the_role_of_the_five_packages_is_told() {
 
 #[test]
 fn every_example_is_tested() {
-    let tests = read("tests/tests/examples.rs");
+    let files = fs::read_dir(root().join("tests/tests")).expect("tests/tests");
+    let names = files.map(|file| {
+        file.expect("an entry")
+            .file_name()
+            .into_string()
+            .expect("UTF-8")
+    });
+    let tests: String = names
+        .filter(|name| name.starts_with("examples") && name.ends_with(".rs"))
+        .map(|name| read(&format!("tests/tests/{name}")))
+        .collect();
     let mut examples = 0;
     for entry in fs::read_dir(root().join("examples"))
         .expect("examples/")
@@ -87,7 +97,7 @@ fn every_example_is_tested() {
             .expect("a name in UTF-8");
         assert!(
             tests.contains(&format!("run(\"{name}\"")),
-            "no test in tests/tests/examples.rs runs the example {name}"
+            "no test in tests/tests/examples*.rs runs the example {name}"
         );
         examples += 1;
     }
