@@ -65,7 +65,6 @@ impl Condition {
     const_unless_loom! {
         /// A condition for up to 64 waiters at a time. (For more or fewer:
         /// [`Condition::sized`].)
-        #[allow(clippy::new_without_default)]
         pub fn new() -> Self {
             Self::sized()
         }
@@ -401,6 +400,12 @@ impl<const WAITERS: usize> Condition<WAITERS> {
 
 fn is_waiting(place: &Place) -> bool {
     !place.is_free() && place.word.load(Relaxed) == WAITING // Relaxed: under the lock
+}
+
+impl Default for Condition {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl<const WAITERS: usize> fmt::Debug for Condition<WAITERS> {

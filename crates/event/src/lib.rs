@@ -94,7 +94,6 @@ const _: () = assert!(size_of::<Event>() == 4);
 impl Event {
     const_unless_loom! {
         /// An event that is not set.
-        #[allow(clippy::new_without_default)]
         pub fn new() -> Self {
             Self { word: AtomicU32::new(0) }
         }
@@ -229,6 +228,12 @@ impl Event {
         };
         spin.learn();
         came
+    }
+}
+
+impl Default for Event {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

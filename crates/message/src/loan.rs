@@ -19,6 +19,7 @@ pub struct WriteLoan<'a>(Reservation<'a>);
 ///
 /// Other readers wait while it lives. Nobody changes the bytes as long as peers keep the
 /// protocol: what must not change after it was checked is to be copied first.
+#[must_use = "the message is taken when the loan is dropped"]
 pub struct ReadLoan<'a>(Option<Claim<'a>>);
 
 /// The bytes are not a slice of that type: their number does not fit, or its alignment is

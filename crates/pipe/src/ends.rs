@@ -491,15 +491,22 @@ impl<T, C: Codec<T>> Iterator for Iter<'_, T, C> {
     type Item = Result<T, RecvError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.over {
-            return None;
-        }
-        let next = self.receiver.recv();
-        self.over = matches!(next, Err(RecvError::Closed | RecvError::Corrupted));
-        match next {
-            Err(RecvError::Closed) => None,
-            other => Some(other),
-        }
+        next(self.receiver, &mut self.over)
+    }
+}
+
+fn next<T, C: Codec<T>>(
+    receiver: &Receiver<T, C>,
+    over: &mut bool,
+) -> Option<Result<T, RecvError>> {
+    if *over {
+        return None;
+    }
+    let next = receiver.recv();
+    *over = matches!(next, Err(RecvError::Closed | RecvError::Corrupted));
+    match next {
+        Err(RecvError::Closed) => None,
+        other => Some(other),
     }
 }
 
@@ -519,5 +526,34 @@ impl<'a, T, C: Codec<T>> IntoIterator for &'a Receiver<T, C> {
 
     fn into_iter(self) -> Iter<'a, T, C> {
         self.iter()
+    }
+}
+
+/// As [`Iter`], with the receiver: dropped, it closes this end.
+#[derive(Debug)]
+pub struct IntoIter<T, C = Serde> {
+    receiver: Receiver<T, C>,
+    over: bool,
+}
+
+impl<T, C: Codec<T>> Iterator for IntoIter<T, C> {
+    type Item = Result<T, RecvError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        next(&self.receiver, &mut self.over)
+    }
+}
+
+impl<T, C: Codec<T>> std::iter::FusedIterator for IntoIter<T, C> {}
+
+impl<T, C: Codec<T>> IntoIterator for Receiver<T, C> {
+    type Item = Result<T, RecvError>;
+    type IntoIter = IntoIter<T, C>;
+
+    fn into_iter(self) -> IntoIter<T, C> {
+        IntoIter {
+            receiver: self,
+            over: false,
+        }
     }
 }

@@ -74,7 +74,7 @@ mod travel;
 
 pub use address::{Address, InvalidAddress};
 pub use connection::Connection;
-pub use ends::{Iter, Receiver, Sender};
+pub use ends::{IntoIter, Iter, Receiver, Sender};
 pub use error::{
     BufferTooShort, CreateError, RecvBytesError, RecvError, RecvIntoError, RecvTimeoutError,
     RegisterError, SendError, SendTimeoutError, TryRecvError, TrySendError,

@@ -17,6 +17,7 @@ use std::time::Duration;
 test::main! {
     the_end_comes_after_sigkill_whatever_siblings_were_forked,
     the_end_comes_at_once_on_close_and_on_exit,
+    an_iterator_that_owns_its_end_ends_with_the_stream,
     a_send_hears_of_killed_receivers,
     what_was_sent_before_the_kill_comes_first,
     a_message_cut_short_by_the_kill_never_comes,
@@ -789,5 +790,25 @@ fn five_hundred_and_twelve_ends_and_one_more() -> Outcome {
     assert!(is_open(&rx));
     drop(more);
     assert!(!is_open(&rx));
+    Ok(())
+}
+
+fn an_iterator_that_owns_its_end_ends_with_the_stream() -> Outcome {
+    let (rx, tx) = Pipe::<u64>::simplex()?;
+    let child = Process::start(move || {
+        for n in 0..100 {
+            tx.send(n).unwrap();
+        }
+    })?;
+    let got: Result<Vec<u64>, RecvError> = rx.into_iter().collect();
+    assert!(got?.into_iter().eq(0..100));
+    ends_well(&child);
+    // Dropped early, it closes its end, and the sender hears of that.
+    let (rx, tx) = Pipe::<u64>::simplex()?;
+    tx.send(1)?;
+    let mut messages = rx.into_iter();
+    assert_eq!(messages.next(), Some(Ok(1)));
+    drop(messages);
+    assert!(matches!(tx.send(2), Err(SendError::Closed(2))));
     Ok(())
 }

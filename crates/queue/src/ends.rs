@@ -258,12 +258,12 @@ registered!(Consumer);
 /// Messages of a queue, as they come. Ends when the queue is closed, or after an error
 /// that every further get would meet, too.
 pub struct Iter<'a, T> {
-    next: Box<dyn FnMut() -> Result<T, GetError> + 'a>,
+    next: Box<dyn FnMut() -> Result<T, GetError> + Send + Sync + 'a>,
     over: bool,
 }
 
 impl<'a, T> Iter<'a, T> {
-    pub(crate) fn new(next: impl FnMut() -> Result<T, GetError> + 'a) -> Self {
+    pub(crate) fn new(next: impl FnMut() -> Result<T, GetError> + Send + Sync + 'a) -> Self {
         Self {
             next: Box::new(next),
             over: false,
@@ -290,6 +290,8 @@ impl<T> Iterator for Iter<'_, T> {
         }
     }
 }
+
+impl<T> std::iter::FusedIterator for Iter<'_, T> {}
 
 impl<T> fmt::Debug for Iter<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -137,13 +137,25 @@ pub struct Ring {
 /// Room for one record, written in place. Dropped without [`Reservation::commit`], it was
 /// never there.
 #[must_use = "a reservation that is dropped puts nothing"]
-#[allow(missing_debug_implementations)]
 pub struct Reservation<'a>(Reserved<'a, &'a Area>);
 
 /// The next record, read in place. Dropped without [`Claim::release`], it stays the next.
 #[must_use = "a claim that is dropped gets nothing"]
-#[allow(missing_debug_implementations)]
 pub struct Claim<'a>(Claimed<'a, &'a Area>);
+
+impl fmt::Debug for Reservation<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Reservation");
+        shown.field("bytes", &self.0.len()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Claim<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Claim");
+        shown.field("bytes", &self.0.len()).finish_non_exhaustive()
+    }
+}
 
 impl Ring {
     fn kind(tag: &str) -> Kind {

@@ -142,6 +142,12 @@ impl<T: PlainData + Default> Default for ReentrantMutex<T> {
     }
 }
 
+impl<T: PlainData> From<T> for ReentrantMutex<T> {
+    fn from(value: T) -> Self {
+        Self::new(value)
+    }
+}
+
 /// Says who holds it, and does not touch the data.
 impl<T> fmt::Debug for ReentrantMutex<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
