@@ -17,6 +17,7 @@
 //! | `wakeup` | the group `wakeup` |
 //! | `start` | the group `start` |
 //! | `wait` | the group `wait` |
+//! | `pool` | the group `pool` |
 //! | `ideal` | the limit: a ring between two polling processes |
 //! | `ours` | multiproc's own rows |
 //! | `peers` | everybody else, one small file each |
@@ -35,6 +36,7 @@ mod ours;
 mod peers;
 mod pipe;
 mod plot;
+mod pool;
 mod queue;
 mod report;
 mod start;
@@ -54,6 +56,7 @@ fn groups() -> Vec<harness::Group> {
         wakeup::groups(),
         wait::groups(),
         start::groups(),
+        pool::groups(),
     ];
     groups.into_iter().flatten().collect()
 }
