@@ -127,7 +127,7 @@ fn next(n: u64) -> u64 {
 /// Something to do for about 100 us.
 fn grind(n: u64) -> u64 {
     let mut x = n;
-    for _ in 0..40_000 {
+    for _ in 0..80_000 {
         x = black_box(x.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ x >> 29);
     }
     x
