@@ -55,6 +55,10 @@ pub(crate) const STARTING: u32 = 0;
 pub(crate) const READY: u32 = 1;
 /// It has done what it should, and leaves.
 pub(crate) const RETIRED: u32 = 2;
+/// It has no descriptors or no memory to take its next task with, and leaves: a new one may have.
+pub(crate) const HINDERED: u32 = 3;
+/// It has found garbage in the shared memory.
+pub(crate) const CORRUPTED: u32 = 4;
 
 /// One worker's words.
 #[derive(Shareable)]

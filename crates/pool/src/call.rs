@@ -59,6 +59,8 @@ impl From<Failure> for TaskError {
 
 const VALUE: u8 = 0;
 const FAILURE: u8 = 1;
+/// A failure that stands for this argument and all behind it.
+const FAILURE_OF_THE_REST: u8 = 2;
 
 /// What stands in the place of a function in the records of a pool around a closure.
 pub(crate) const CAPTURED: Code = Code {
@@ -114,52 +116,44 @@ impl Call {
         A: Serialize + DeserializeOwned,
         R: Serialize + DeserializeOwned,
     {
-        let arguments = self.arguments::<A>();
+        let (arguments, unreadable) = self.arguments::<A>();
         let results: Vec<Result<R, Failure>> = arguments
             .into_iter()
-            .map(|argument| argument.and_then(|argument| caught(|| f(argument))))
+            .map(|argument| caught(|| f(argument)))
             .collect();
         let output = &mut self.output;
-        let (results, parcel) = parcel::pack(|| {
+        let ((), parcel) = parcel::pack(|| {
             for result in &results {
                 write(result, output);
             }
-            results
         });
+        if let Some(failure) = unreadable {
+            write_failure(FAILURE_OF_THE_REST, &failure, output);
+        }
         self.parcel = parcel;
         // Their destructors are the task's, too.
         let _ = caught(|| drop(results));
     }
 
-    /// The arguments. Behind one that cannot be read, no other can be found.
-    fn arguments<A: DeserializeOwned>(&mut self) -> Vec<Result<A, Failure>> {
+    /// The arguments, and why there are no more. Behind one that cannot be read, none can be found.
+    fn arguments<A: DeserializeOwned>(&mut self) -> (Vec<A>, Option<Failure>) {
         let mut rest = self.input.get(self.from..).unwrap_or_default();
         let mut arguments = Vec::with_capacity(self.count.min(rest.len().max(1)));
         let descriptors = std::mem::take(&mut self.descriptors);
-        let mut failure: Option<String> = None;
-        parcel::unpack(descriptors, || {
+        let failure = parcel::unpack(descriptors, || {
             for _ in 0..self.count {
-                let next = match &failure {
-                    Some(why) => Err(Failure::NotSerialisable(why.clone())),
-                    None => caught(|| postcard::take_from_bytes::<A>(rest)).and_then(|decoded| {
-                        let (argument, after) =
-                            decoded.map_err(|e| Failure::NotSerialisable(why(e)))?;
+                match caught(|| postcard::take_from_bytes::<A>(rest)) {
+                    Ok(Ok((argument, after))) => {
                         rest = after;
-                        Ok(argument)
-                    }),
-                };
-                if let Err(error) = &next
-                    && failure.is_none()
-                {
-                    failure = Some(match error {
-                        Failure::NotSerialisable(why) => why.clone(),
-                        Failure::Panicked { message, .. } => message.clone(),
-                    });
+                        arguments.push(argument);
+                    }
+                    Ok(Err(error)) => return Some(Failure::NotSerialisable(why(error))),
+                    Err(panicked) => return Some(panicked),
                 }
-                arguments.push(next);
             }
+            None
         });
-        arguments
+        (arguments, failure)
     }
 }
 
@@ -178,19 +172,18 @@ fn write<R: Serialize + DeserializeOwned>(result: &Result<R, Failure>, to: &mut 
                 .and_then(|encoded| encoded.map_err(Failure::NotSerialisable))
         }
         Err(failure) => {
-            to.push(FAILURE);
-            write_failure(failure, to);
+            write_failure(FAILURE, failure, to);
             Ok(())
         }
     };
     if let Err(failure) = encoded {
         to.truncate(begin);
-        to.push(FAILURE);
-        write_failure(&failure, to);
+        write_failure(FAILURE, &failure, to);
     }
 }
 
-fn write_failure(failure: &Failure, to: &mut Vec<u8>) {
+fn write_failure(tag: u8, failure: &Failure, to: &mut Vec<u8>) {
+    to.push(tag);
     // Texts always encode.
     let _ = Serde::encode(failure, to);
 }
@@ -202,27 +195,30 @@ pub(crate) fn results<R: DeserializeOwned>(
     count: usize,
 ) -> Vec<Result<R, TaskError>> {
     let mut results = Vec::with_capacity(count.min(rest.len()));
-    parcel::unpack(descriptors, || {
+    let failure = parcel::unpack(descriptors, || {
         for _ in 0..count {
             match one(rest) {
                 Ok((result, after)) => {
                     rest = after;
                     results.push(result);
                 }
-                Err(error) => {
-                    // Where the next one begins, nobody knows.
-                    rest = &[];
-                    results.push(Err(error));
-                }
+                // Where the next one begins, nobody knows.
+                Err(error) => return Some(error),
             }
         }
+        None
     });
+    if let Some(error) = failure {
+        results.resize_with(count, || Err(error.clone()));
+    }
     results
 }
 
-/// The next result, and what stands behind it.
+/// The next result, and what stands behind it; or why there are no more.
+#[allow(clippy::type_complexity)]
 fn one<R: DeserializeOwned>(bytes: &[u8]) -> Result<(Result<R, TaskError>, &[u8]), TaskError> {
     let unreadable = |e| TaskError::NotSerialisable(why(e));
+    let failure = |rest| postcard::take_from_bytes::<Failure>(rest).map_err(unreadable);
     match bytes.split_first() {
         Some((&VALUE, rest)) => {
             let decoded = catch_unwind(|| postcard::take_from_bytes::<R>(rest));
@@ -235,9 +231,10 @@ fn one<R: DeserializeOwned>(bytes: &[u8]) -> Result<(Result<R, TaskError>, &[u8]
             Ok((Ok(value), rest))
         }
         Some((&FAILURE, rest)) => {
-            let (failure, rest) = postcard::take_from_bytes::<Failure>(rest).map_err(unreadable)?;
+            let (failure, rest) = failure(rest)?;
             Ok((Err(failure.into()), rest))
         }
+        Some((&FAILURE_OF_THE_REST, rest)) => Err(failure(rest)?.0.into()),
         _ => Err(TaskError::NotSerialisable(
             "the answer is too short".to_owned(),
         )),

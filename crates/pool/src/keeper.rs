@@ -24,7 +24,7 @@
 //! not, and no other worker's slot has the task either, it is lost, or has its answer already; the
 //! owner knows which, as the answer stands before what the keeper says.
 
-use crate::board::{Left, RETIRED, RUNNING, STARTING, STOPPED};
+use crate::board::{CORRUPTED, HINDERED, Left, RUNNING, STARTING, STOPPED};
 use crate::record::{AnswerHead, Kind, write_exit};
 use crate::setup::{Initializer, Setup};
 use crate::worker::{Captured, Workplace, work};
@@ -62,8 +62,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 const MOST_REFUSALS: u32 = 100;
 
 /// The keeper's function, for a pool of plain functions.
-pub(crate) fn keep(setup: Setup) -> i32 {
-    keep_with(setup, None)
+pub(crate) fn keep(setup: Box<Setup>) -> i32 {
+    keep_with(*setup, None)
 }
 
 /// The same, for a pool around a closure.
@@ -130,7 +130,8 @@ struct Place {
     worker: Option<Process>,
     /// Why it is killed, if it is us.
     killed_for: Option<Kind>,
-    /// Workers that ended here in their initializer, one after the other.
+    /// Workers that ended here in their initializer (or found nothing to take a task with), one
+    /// after the other.
     stillborn: u32,
     /// Nobody is started here before.
     not_before: Option<Deadline>,
@@ -159,6 +160,8 @@ enum Leave {
 pub(crate) const INITIALIZER: u8 = 0;
 /// The system.
 pub(crate) const SYSTEM: u8 = 1;
+/// The shared memory.
+const MEMORY: u8 = 2;
 
 impl Keeper<'_> {
     /// To its end: the exit code.
@@ -356,17 +359,25 @@ impl Keeper<'_> {
             let place = &mut mine.places[nth];
             place.worker = None;
             place.killed_for = None;
-            if state != STARTING {
-                place.stillborn = 0;
-                return None;
+            match state {
+                STARTING | HINDERED => {}
+                CORRUPTED => return Some(Leave::Broken(MEMORY, String::new())),
+                _ => {
+                    place.stillborn = 0;
+                    return None;
+                }
             }
             place.stillborn += 1;
             if place.stillborn > 1 {
                 place.not_before = Some(Deadline::after(PAUSE));
             }
             (place.stillborn > PATIENCE).then(|| {
-                let why = format!("the last of {} {exit}", place.stillborn);
-                Leave::Broken(INITIALIZER, why)
+                let (what, doing) = match state {
+                    STARTING => (INITIALIZER, "in its initializer"),
+                    _ => (SYSTEM, "for want of memory or descriptors"),
+                };
+                let why = format!("the last of {} {exit}, {doing}", place.stillborn);
+                Leave::Broken(what, why)
             })
         })
     }
@@ -518,5 +529,3 @@ fn head(task: u64, attempt: u32, kind: Kind) -> Vec<u8> {
     .write(&mut bytes);
     bytes
 }
-
-const _: () = assert!(RETIRED != STARTING);

@@ -23,7 +23,7 @@
 
 use crate::board::{Board, ENDING, STOPPED};
 use crate::error::{Ended, SubmitError, TaskError};
-use crate::keeper::{CANCEL, COMMAND_BYTES, FINISH, INITIALIZER, STOP};
+use crate::keeper::{CANCEL, COMMAND_BYTES, FINISH, INITIALIZER, STOP, SYSTEM};
 use crate::record::{AnswerHead, Kind, TaskHead, read_exit};
 use crate::ticket::{Filed, Job, Reply, Sink, quietly};
 use multiproc_core::deadline::Deadline;
@@ -39,7 +39,7 @@ use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*, fence};
 use std::thread::{JoinHandle, Thread};
 use std::time::Duration;
 
@@ -143,6 +143,11 @@ pub(crate) struct Parcelled<'a> {
 const ATTENDANT: usize = 1;
 /// Who waits for the pool as a whole.
 const ALL: usize = 2;
+/// Who waits for time to pass.
+const NOBODY: usize = 3;
+
+/// Where there is no room for a task, answers are read so often.
+const A_LITTLE: Duration = Duration::from_millis(2);
 
 impl Owner {
     #[allow(clippy::too_many_arguments)] // each once, at the construction
@@ -282,15 +287,28 @@ impl Owner {
 
     fn put(&self, record: &[u8], parcel: &Parcel, wait: bool) -> Result<(), PutError> {
         let in_vain = |thorough: bool| self.is_over() || thorough && !self.keeper.is_alive();
-        let wait = Wait {
-            deadline: if wait { Deadline::NEVER } else { Deadline::NOW },
-            in_vain: &in_vain,
-        };
-        if parcel.is_empty() {
-            self.tasks.put(record, wait)
-        } else {
-            self.tasks
-                .put_carrying(record, parcel.descriptors(), parcel.tokens(), wait)
+        loop {
+            let wait_a_little = Wait {
+                deadline: match wait {
+                    true => Deadline::after(A_LITTLE),
+                    false => Deadline::NOW,
+                },
+                in_vain: &in_vain,
+            };
+            let put = match parcel.is_empty() {
+                true => self.tasks.put(record, wait_a_little),
+                false => {
+                    let (fds, tokens) = (parcel.descriptors(), parcel.tokens());
+                    self.tasks.put_carrying(record, fds, tokens, wait_a_little)
+                }
+            };
+            match put {
+                // Workers may wait for room, too: for their answers.
+                Err(PutError::Full) if wait => {
+                    self.wait_for(NOBODY, Deadline::after(A_LITTLE), &|| false);
+                }
+                other => return other,
+            }
         }
     }
 
@@ -321,8 +339,9 @@ impl Owner {
                     key,
                     thread: std::thread::current(),
                 });
-                self.waiting.fetch_add(1, SeqCst); // PAIRS waiting
+                self.waiting.fetch_add(1, Relaxed); // ordered by the fence, and by the lock
                 drop(state);
+                fence(SeqCst); // PAIRS waiting
                 if !done() {
                     match deadline.remaining() {
                         None => std::thread::park(),
@@ -334,7 +353,7 @@ impl Owner {
                 let at = state.waiters.iter().position(|w| w.thread.id() == me);
                 if let Some(at) = at {
                     state.waiters.swap_remove(at);
-                    self.waiting.fetch_sub(1, SeqCst);
+                    self.waiting.fetch_sub(1, Relaxed);
                 }
             }
             if deadline.passed() {
@@ -347,8 +366,8 @@ impl Owner {
 
     /// If nobody leads, one of those who wait is to.
     fn pass_the_lead(&self) {
-        // SeqCst. PAIRS waiting: whoever has not been counted looks again after it was.
-        if self.waiting.load(SeqCst) == 0 {
+        // Relaxed: who has not been counted when we gave the lead up, sees that under the lock.
+        if self.waiting.load(Relaxed) == 0 {
             return;
         }
         let state = self.state.lock();
@@ -431,8 +450,8 @@ impl Owner {
         if head.kind == Kind::Fatal {
             return self.end(match rest {
                 [INITIALIZER, why @ ..] => Ended::Initializer(text(why)),
-                [_, why @ ..] => Ended::Workers(text(why)),
-                [] => Ended::Corrupted,
+                [SYSTEM, why @ ..] => Ended::Workers(text(why)),
+                _ => Ended::Corrupted,
             });
         }
         let mut state = self.state.lock();
@@ -524,9 +543,9 @@ impl Owner {
     }
 
     fn wake(&self, key: usize) {
-        // SeqCst. PAIRS waiting.
-        std::sync::atomic::fence(SeqCst);
-        if self.waiting.load(SeqCst) != 0 {
+        // Whoever has not been counted sees what there is to be seen.
+        fence(SeqCst); // PAIRS waiting
+        if self.waiting.load(Relaxed) != 0 {
             self.wake_in(&self.state.lock(), key);
         }
     }
@@ -567,16 +586,14 @@ impl Owner {
             }
         }
         // PAIRS cancel-or-begin: a worker that did not see the list shows in its slot.
-        std::sync::atomic::fence(SeqCst);
-        for slot in &self.board.slots[..self.workers] {
-            if let Some(left) = slot.running()
-                && state.cancelled.contains(&left.task)
-            {
-                // An error: the keeper is dead, which whoever leads finds out.
-                let _ = self.command(CANCEL, left.task);
-            }
-        }
+        fence(SeqCst);
+        let slots = self.board.slots[..self.workers].iter();
+        let begun = slots.filter_map(|slot| Some(slot.running()?.task));
+        let begun: Vec<u64> = begun
+            .filter(|task| state.cancelled.contains(task))
+            .collect();
         drop(state);
+        self.command(CANCEL, &begun);
         // Otherwise another thread has just read the last answer.
         all &= !gone.is_empty();
         for entry in gone {
@@ -591,10 +608,15 @@ impl Owner {
         all
     }
 
-    fn command(&self, what: u8, task: u64) -> std::io::Result<()> {
-        let mut command = [what; COMMAND_BYTES];
-        command[1..].copy_from_slice(&task.to_ne_bytes());
-        (&self.control).write_all(&command)
+    /// Tells the keeper, for each of these tasks. Does not block: a keeper that does not read does
+    /// not do it either, and whoever leads finds out if it is dead.
+    fn command(&self, what: u8, tasks: &[u64]) {
+        let mut commands = Vec::with_capacity(tasks.len() * COMMAND_BYTES);
+        for task in tasks {
+            commands.push(what);
+            commands.extend_from_slice(&task.to_ne_bytes());
+        }
+        let _ = (&self.control).write_all(&commands);
     }
 
     /// Takes no more tasks.
@@ -622,8 +644,7 @@ impl Owner {
             Ended::Closed => FINISH,
             _ => STOP,
         };
-        // An error: it has ended already.
-        let _ = self.command(what, 0);
+        self.command(what, &[0]);
         self.tasks.ring_all();
         self.answers.ring_all();
         for entry in open.into_values() {

@@ -334,13 +334,13 @@ impl<E> Builder<E> {
 
 /// Starts the keeper of a pool of plain functions.
 fn start_keeper(method: Option<StartMethod>, setup: Setup) -> Result<Process, StartError> {
-    let start = |method: StartMethod, setup| {
+    let start = |method: StartMethod, setup: Box<Setup>| {
         Process::builder()
             .name("PoolKeeper")
             .start_in(method, keep, setup)
     };
     let chosen = method.unwrap_or_else(start_method);
-    match start(chosen, setup) {
+    match start(chosen, Box::new(setup)) {
         Err(NotStarted {
             why: why @ (StartError::Threads(_) | StartError::HoldsGuard),
             task: setup,
@@ -357,7 +357,8 @@ fn start_keeper(method: Option<StartMethod>, setup: Setup) -> Result<Process, St
     }
 }
 
-/// *Blocks until* the keeper says that all workers are there. *If a peer dies*: an error.
+/// *Blocks until* the keeper says that all workers are there. *If a peer dies*: an error. From then
+/// on nobody blocks on `control`.
 fn all_started(control: &mut UnixStream, keeper: &Process) -> Result<(), CreateError> {
     let gone = || CreateError::Worker("their keeper died".to_owned());
     let mut heard = Vec::new();
@@ -378,7 +379,6 @@ fn all_started(control: &mut UnixStream, keeper: &Process) -> Result<(), CreateE
                 Ok(n) => {
                     heard.extend_from_slice(&some[..n]);
                     if heard.first() == Some(&STARTED) {
-                        control.set_nonblocking(false)?;
                         return Ok(());
                     }
                     continue;

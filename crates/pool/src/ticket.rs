@@ -53,11 +53,20 @@ pub struct Progress {
     pub total: usize,
 }
 
+/// What is called with a result.
+pub(crate) type Callback<T> = Box<dyn FnOnce(&T) + Send>;
+
+/// What is called as a map comes on.
+pub(crate) type Hook = Box<dyn FnMut(Progress) + Send>;
+
+/// Makes the result of the answers, each of which is to so many arguments.
+pub(crate) type Decode<T> = fn(Vec<(Reply, usize)>) -> Result<T, TaskError>;
+
 pub(crate) struct Ticket<T> {
     /// The result can be had. Release when set. PAIRS done.
     done: AtomicBool,
     cell: Mutex<Inside<T>>,
-    decode: fn(Vec<(Reply, usize)>) -> Result<T, TaskError>,
+    decode: Decode<T>,
 }
 
 struct Inside<T> {
@@ -73,9 +82,9 @@ struct Inside<T> {
     sealed: bool,
     /// Until then: whoever adds parts waits for no more than this without an answer.
     wake_at: usize,
-    callback: Option<Box<dyn FnOnce(&T) + Send>>,
-    error_callback: Option<Box<dyn FnOnce(&TaskError) + Send>>,
-    progress: Option<Box<dyn FnMut(Progress) + Send>>,
+    callback: Option<Callback<T>>,
+    error_callback: Option<Callback<TaskError>>,
+    progress: Option<Hook>,
     /// A look at the progress is due in the callbacks' thread.
     progress_due: bool,
     waker: Option<Waker>,
@@ -92,7 +101,7 @@ enum State<T> {
 }
 
 impl<T: Send + 'static> Ticket<T> {
-    pub(crate) fn new(decode: fn(Vec<(Reply, usize)>) -> Result<T, TaskError>) -> Arc<Self> {
+    pub(crate) fn new(decode: Decode<T>) -> Arc<Self> {
         Arc::new(Self {
             done: AtomicBool::new(false),
             cell: Mutex::new(Inside {
@@ -260,24 +269,18 @@ impl<T: Send + 'static> Ticket<T> {
         }
     }
 
-    pub(crate) fn set_callback(
-        self: &Arc<Self>,
-        callback: Box<dyn FnOnce(&T) + Send>,
-    ) -> (Option<Job>, bool) {
+    pub(crate) fn set_callback(self: &Arc<Self>, callback: Callback<T>) -> (Option<Job>, bool) {
         self.ask(|cell| cell.callback = Some(callback))
     }
 
     pub(crate) fn set_error_callback(
         self: &Arc<Self>,
-        callback: Box<dyn FnOnce(&TaskError) + Send>,
+        callback: Callback<TaskError>,
     ) -> (Option<Job>, bool) {
         self.ask(|cell| cell.error_callback = Some(callback))
     }
 
-    pub(crate) fn set_progress(
-        self: &Arc<Self>,
-        hook: Box<dyn FnMut(Progress) + Send>,
-    ) -> (Option<Job>, bool) {
+    pub(crate) fn set_progress(self: &Arc<Self>, hook: Hook) -> (Option<Job>, bool) {
         self.ask(|cell| cell.progress = Some(hook))
     }
 

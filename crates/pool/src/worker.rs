@@ -12,7 +12,7 @@
 //! the task, which then is lost or put again. Between *answer* and *end* it is told as lost, too,
 //! but behind the answer, and the owner does not ask for a second one.
 
-use crate::board::{Board, ENDING, READY, RETIRED, RUNNING, STARTING};
+use crate::board::{Board, CORRUPTED, ENDING, HINDERED, READY, RETIRED, RUNNING, STARTING};
 use crate::call::{self, CAPTURED, Call};
 use crate::record::{AnswerHead, Kind, TaskHead};
 use crate::setup::Initializer;
@@ -39,9 +39,6 @@ pub(crate) struct Workplace {
 
 /// The function of a pool around a closure.
 pub(crate) type Captured<'f> = &'f dyn Fn(&mut Call);
-
-/// How a worker ends when it finds that it cannot go on.
-const BROKEN: i32 = 70;
 
 /// Works until there is no more to do; the exit code.
 pub(crate) fn work(
@@ -71,19 +68,28 @@ pub(crate) fn work(
         awake_for: Awake::Work,
     };
     let mut done = 0;
-    while worker.take() {
-        match worker.serve(born) {
-            Served::Next => {}
-            Served::Broken => return BROKEN,
+    let leave = loop {
+        if let Err(leave) = worker.take() {
+            break leave;
+        }
+        if let Err(leave) = worker.serve(born) {
+            break leave;
         }
         done += 1;
         if workplace.most_tasks.is_some_and(|most| done >= most) {
-            break;
+            break Leave::Well;
         }
-    }
-    slot.state.store(RETIRED, Release);
+    };
+    let (state, code) = match leave {
+        Leave::Well => (RETIRED, 0),
+        Leave::Hindered => (HINDERED, 71),
+        Leave::Corrupted => (CORRUPTED, 70),
+        // The slot is the original's.
+        Leave::Copy => return 0,
+    };
+    slot.state.store(state, Release);
     step!("pool worker: leaves");
-    0
+    code
 }
 
 struct Worker<'w> {
@@ -106,29 +112,39 @@ enum Awake {
     Bell,
 }
 
-enum Served {
-    Next,
-    /// The memory is corrupted, or cannot be had.
-    Broken,
+/// Why a worker leaves.
+enum Leave {
+    /// There is no more to do, or it has done as much as it may.
+    Well,
+    /// The system refuses what it needs.
+    Hindered,
+    /// The memory is corrupted.
+    Corrupted,
+    /// The task forked, and this is the copy.
+    Copy,
 }
 
 impl Worker<'_> {
-    /// *Blocks until* it has a task (true) or the pool ends. *Wakes when* somebody puts one. *If a
+    /// *Blocks until* it has a task or the pool ends. *Wakes when* somebody puts one. *If a
     /// peer dies*: another worker's death may leave its task here; the keeper sees to the rest.
-    fn take(&mut self) -> bool {
+    fn take(&mut self) -> Result<(), Leave> {
         let Workplace { board, tasks, .. } = self.workplace;
         self.awake_for = Awake::Work;
         loop {
             match board.phase() {
                 RUNNING => {}
                 // What is queued is to be done by nobody, or nothing is queued.
-                _ => return self.stop_looking(false),
+                _ => return self.stop_looking(Err(Leave::Well)),
             }
             if tasks.has_next() {
-                match self.try_take() {
-                    Ok(()) => return self.stop_looking(true),
-                    Err(GetError::Empty) => {}
-                    Err(_) => return self.stop_looking(false),
+                let hindered = match self.try_take() {
+                    Ok(()) => return self.stop_looking(Ok(())),
+                    Err(GetError::Empty) => None,
+                    Err(GetError::Corrupted | GetError::Closed) => Some(Leave::Corrupted),
+                    Err(_) => Some(Leave::Hindered),
+                };
+                if let Some(leave) = hindered {
+                    return self.stop_looking(Err(leave));
                 }
             }
             if self.awake_for != Awake::Search && board.search(self.place) {
@@ -151,7 +167,7 @@ impl Worker<'_> {
     }
 
     /// Neither searches nor has a wake-up left that is another's.
-    fn stop_looking(&self, taken: bool) -> bool {
+    fn stop_looking(&self, result: Result<(), Leave>) -> Result<(), Leave> {
         let Workplace { board, tasks, .. } = self.workplace;
         if self.awake_for == Awake::Search {
             board.step_down();
@@ -160,7 +176,7 @@ impl Worker<'_> {
             step!("pool worker: about to pass on");
             board.pass_on(tasks);
         }
-        taken
+        result
     }
 
     /// The next task, if there is one: the slot says so before the record is gone.
@@ -184,7 +200,7 @@ impl Worker<'_> {
     }
 
     /// Runs what was taken, and answers.
-    fn serve(&mut self, born: u64) -> Served {
+    fn serve(&mut self, born: u64) -> Result<(), Leave> {
         let Workplace {
             board,
             functions,
@@ -194,7 +210,7 @@ impl Worker<'_> {
         let slot = &board.slots[self.place];
         let Some(head) = self.head else {
             // Nobody can be told whose task this was.
-            return Served::Broken;
+            return Err(Leave::Corrupted);
         };
         if board.is_cancelled(head.task) {
             self.call.descriptors.clear();
@@ -219,8 +235,7 @@ impl Worker<'_> {
             _ => functions.call(head.code, &mut self.call).is_ok(),
         };
         if fork::generation() != born {
-            // The task forked, and this is the copy: the task is the original's.
-            return Served::Broken;
+            return Err(Leave::Copy);
         }
         step!("pool worker: ran");
         match called {
@@ -233,13 +248,13 @@ impl Worker<'_> {
     }
 
     /// Answers without values.
-    fn answer(&mut self, head: TaskHead, kind: Kind) -> Served {
+    fn answer(&mut self, head: TaskHead, kind: Kind) -> Result<(), Leave> {
         self.call.output.clear();
         answer_head(head, kind).write(&mut self.call.output);
         self.put(head)
     }
 
-    fn refuse(&mut self, head: TaskHead, why: &str) -> Served {
+    fn refuse(&mut self, head: TaskHead, why: &str) -> Result<(), Leave> {
         self.call.output.clear();
         answer_head(head, Kind::Refused).write(&mut self.call.output);
         self.call.output.extend_from_slice(why.as_bytes());
@@ -248,7 +263,7 @@ impl Worker<'_> {
 
     /// Puts the answer and ends the task. *Blocks until* there is room. *If a peer dies*: with the
     /// keeper, this process does, too.
-    fn put(&mut self, head: TaskHead) -> Served {
+    fn put(&mut self, head: TaskHead) -> Result<(), Leave> {
         step!("pool worker: about to answer");
         let answers = &self.workplace.answers;
         let parcel = std::mem::take(&mut self.call.parcel);
@@ -270,7 +285,9 @@ impl Worker<'_> {
             Err(error @ PutError::NoMemory { .. }) if self.call.output.len() > 4096 => {
                 return self.refuse(head, &error.to_string());
             }
-            Err(_) => return Served::Broken,
+            Err(PutError::Corrupted | PutError::Closed) => return Err(Leave::Corrupted),
+            // It goes with us, and is told as lost.
+            Err(_) => return Err(Leave::Hindered),
         }
         step!("pool worker: answered");
         self.forget_large();
@@ -281,7 +298,7 @@ impl Worker<'_> {
             }
         }
         step!("pool worker: task ended");
-        Served::Next
+        Ok(())
     }
 
     /// One large task is no reason to keep its memory.

@@ -52,7 +52,7 @@ fn o1_apply_takes_one_argument_or_a_tuple() -> Outcome {
     each_method(|pool| {
         assert_eq!(pool.apply(square, 5)?, 25);
         assert_eq!(pool.apply(|(a, b): (i32, i32)| a - b, (44, 2))?, 42);
-        assert_eq!(pool.apply(|()| std::process::id() != 0, ())?, true);
+        assert!(pool.apply(|()| std::process::id() != 0, ())?);
         assert_eq!(
             pool.starmap(|a: u8, b: u8| a + b, [(1, 2), (3, 4)])?,
             [3, 7]
@@ -203,7 +203,7 @@ fn o11_results_before_the_failing_item_come_first() -> Outcome {
         ] {
             let all: Vec<_> = results.collect();
             assert_eq!(all.len(), before + 1, "chunks of {chunk}");
-            let values: BTreeSet<u64> = all[..before].iter().cloned().flatten().collect();
+            let values: BTreeSet<u64> = all[..before].iter().flatten().copied().collect();
             assert_eq!(values, (0..before as u64).map(square).collect());
             assert_eq!(all[before], Err(TaskError::Input("no item 7".into())));
         }
@@ -501,7 +501,7 @@ fn o35_callbacks_run_here_in_one_other_thread() -> Outcome {
     let (told, tells) = mpsc::channel();
     for n in 0..10 {
         let told = told.clone();
-        let _ = pool.apply_async(square, n)?.callback(move |_| {
+        pool.apply_async(square, n)?.callback(move |_| {
             let me = std::thread::current().id();
             told.send((std::process::id(), me)).unwrap();
         });
@@ -590,7 +590,7 @@ fn initializers_run_in_each_worker() -> Outcome {
 }
 
 fn a_closure_captures() -> Outcome {
-    let table = vec!["zero".to_owned(), "one".into(), "two".into()];
+    let table = ["zero".to_owned(), "one".into(), "two".into()];
     let pool = Pool::capturing(2, |n: usize| table[n].clone())?;
     assert_eq!(pool.map([2, 1, 0])?, ["two", "one", "zero"]);
     assert_eq!(pool.apply(1)?, "one");

@@ -1,4 +1,5 @@
 //! Workers, keeper and owner that die; tasks that do what no task should.
+#![allow(clippy::result_large_err)] // arguments with handles come back in errors
 
 use multiproc_core::deadline::Deadline;
 use multiproc_core::fd::wait_readable;
@@ -74,7 +75,10 @@ fn f6_the_task_of_a_killed_worker_is_lost_and_the_pool_goes_on() -> Outcome {
             assert_eq!(lost(result.get()), (Exit::Signal(9), 1));
             assert_eq!(pool.map(square, 0..4)?, [0, 1, 4, 9]);
         }
-        assert_eq!(workers_of(&pool).len(), 2);
+        // The last one may be on its way.
+        while workers_of(&pool).len() != 2 {
+            std::thread::yield_now();
+        }
         Ok(pool.close().join()?)
     })
 }
@@ -165,8 +169,7 @@ fn retries_are_bounded() -> Outcome {
 fn retries_and_callbacks_without_anybody_waiting() -> Outcome {
     let pool = Pool::new(1)?;
     let (told, tells) = mpsc::channel();
-    let _ = pool
-        .retries(2)
+    pool.retries(2)
         .apply_async(die, ())?
         .error_callback(move |error| told.send(error.clone()).unwrap());
     assert_eq!(lost(Err::<(), _>(tells.recv()?)), (Exit::Signal(9), 3));
@@ -318,10 +321,7 @@ fn an_initializer_that_always_dies_ends_the_pool() -> Outcome {
     let pool = Pool::builder()
         .workers(2)
         .initializer(
-            |path: std::path::PathBuf| match std::fs::create_dir(path) {
-                Ok(()) => panic!("the first fails"),
-                Err(_) => (),
-            },
+            |path: std::path::PathBuf| assert!(std::fs::create_dir(path).is_err(), "the first"),
             path.clone(),
         )
         .build()?;
@@ -525,9 +525,9 @@ fn tasks_that_do_what_no_task_should() -> Outcome {
 
 fn large_arguments_and_results() -> Outcome {
     let pool = Pool::new(2)?;
-    let bytes = pool.apply(|n: usize| vec![7_u8; n], 64 << 20)?;
-    assert!(bytes.len() == 64 << 20 && bytes.iter().all(|b| *b == 7));
-    assert_eq!(pool.apply(|bytes: Vec<u8>| bytes.len(), bytes)?, 64 << 20);
+    let text = pool.apply(|n: usize| "7".repeat(n), 64 << 20)?;
+    assert!(text.len() == 64 << 20 && text.bytes().all(|b| b == b'7'));
+    assert_eq!(pool.apply(|text: String| text.len(), text)?, 64 << 20);
     assert_eq!(pool.apply(square, 3)?, 9);
     Ok(())
 }
@@ -536,7 +536,7 @@ fn a_pool_is_dropped_while_a_map_runs() -> Outcome {
     let pool = Pool::new(2)?;
     let (told, tells) = mpsc::channel();
     let begun = Queue::unbounded()?;
-    let _ = pool.apply_async(stay, begun.clone())?;
+    pool.apply_async(stay, begun.clone())?;
     begun.get()?;
     let result = pool
         .chunk_size(1)
@@ -562,7 +562,7 @@ fn a_callback_may_end_the_pool() -> Outcome {
     let pool = Pool::new(1)?;
     let tasks = pool.tasks();
     let (told, tells) = mpsc::channel();
-    let _ = tasks.apply_async(square, 2)?.callback(move |_| {
+    tasks.apply_async(square, 2)?.callback(move |_| {
         drop(pool);
         told.send(()).unwrap();
     });
