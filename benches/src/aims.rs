@@ -52,6 +52,7 @@ const KIB: usize = 1 << 10;
 const PIPE: &str = "pipe-oneway";
 const PIPE_ROUND_TRIP: &str = "pipe-roundtrip";
 const START: &str = "start";
+const POOL: &str = "pool";
 
 const fn aim(
     what: &'static str,
@@ -71,7 +72,7 @@ const fn aim(
     }
 }
 
-const AIMS: [Aim; 21] = [
+const AIMS: [Aim; 26] = [
     aim(
         "put and get, 1p1c",
         (ONE_WAY, "1p1c", 8),
@@ -183,6 +184,41 @@ const AIMS: [Aim; 21] = [
         "multiproc bytes",
         Some("futex"),
         Bound::AtMost(1.15),
+    ),
+    aim(
+        "pool apply, awake",
+        (POOL, "apply, awake", 8),
+        "multiproc",
+        Some("multiproc Pipe"),
+        Bound::AtMost(5.0),
+    ),
+    aim(
+        "pool apply, asleep",
+        (POOL, "apply, asleep", 8),
+        "multiproc",
+        Some("multiproc Pipe"),
+        Bound::AtMost(2.5),
+    ),
+    aim(
+        "pool map, chunk 1",
+        (POOL, "map, chunk 1", 0),
+        "multiproc",
+        None,
+        Bound::AtLeast(400e3),
+    ),
+    aim(
+        "  or",
+        (POOL, "map, chunk 1", 0),
+        "multiproc",
+        Some("python Pool"),
+        Bound::AtLeast(12.0),
+    ),
+    aim(
+        "pool map, CPU-bound",
+        (POOL, "map, 100 us each", 0),
+        "multiproc",
+        Some("two bare forks"),
+        Bound::AtLeast(0.95),
     ),
     aim(
         "wait over 1,000 idle",

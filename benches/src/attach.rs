@@ -156,7 +156,7 @@ fn python<K: Kind>() -> Option<Measure> {
     use crate::peers::python;
     let measure: Measure =
         |run| kept::<K>(|name| python::attach(run, &format!("multiproc.{name}")));
-    python::is_here().then_some(measure)
+    python::is_there().then_some(measure)
 }
 
 #[cfg(not(feature = "peers"))]

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 /// How long the pinger keeps away before each ping where the other side is to be asleep for sure: far beyond
 /// anybody's spinning.
-const PAUSE: Duration = Duration::from_micros(200);
+pub(crate) const PAUSE: Duration = Duration::from_micros(200);
 
 /// One direction between two processes or threads.
 pub(crate) trait Channel: Sized {
@@ -263,6 +263,25 @@ fn ping<C: Channel>(there: &C, back: &C, run: &Run, pause: Option<Duration>) -> 
     let (mut sender, mut receiver) = (there.sender()?, back.receiver()?);
     let mut message = vec![0x5a; run.size];
     let mut reply = vec![0; run.size];
+    timed(run, pause, |number| {
+        message[..8].copy_from_slice(&number.to_ne_bytes());
+        sender.send(&message)?;
+        let len = receiver.receive(&mut reply)?;
+        match len == run.size && word(&reply) == number {
+            true => Ok(()),
+            false => Err(format!("got {len} bytes, number {} for {number}", word(&reply)).into()),
+        }
+    })
+}
+
+/// Times one call after the other, each with the next number, until the time is up. Where there is a pause, this side
+/// is busy for so long before each.
+#[inline]
+pub(crate) fn timed(
+    run: &Run,
+    pause: Option<Duration>,
+    mut call: impl FnMut(u64) -> Res,
+) -> Res<Outcome> {
     let mut latency = sys::histogram();
     let mut number: u64 = 0;
     let begin = Instant::now();
@@ -276,13 +295,8 @@ fn ping<C: Channel>(there: &C, back: &C, run: &Run, pause: Option<Duration>) -> 
             }
         }
         number += 8;
-        message[..8].copy_from_slice(&number.to_ne_bytes());
-        sender.send(&message)?;
-        let len = receiver.receive(&mut reply)?;
+        call(number)?;
         let after = Instant::now();
-        if len != run.size || word(&reply) != number {
-            return Err(format!("got {len} bytes, number {} for {number}", word(&reply)).into());
-        }
         let age = after - begin;
         if age >= run.warm {
             latency.record((after - before).as_nanos() as u64)?;
@@ -296,7 +310,7 @@ fn ping<C: Channel>(there: &C, back: &C, run: &Run, pause: Option<Duration>) -> 
 
 /// One count per receiver, far enough apart that they share no cache lines.
 #[derive(Debug)]
-struct Counters {
+pub(crate) struct Counters {
     map: Mapping,
     used: usize,
 }
@@ -307,14 +321,14 @@ unsafe impl Sync for Counters {}
 impl Counters {
     const STRIDE: usize = 256;
 
-    fn new(used: usize) -> Res<Self> {
+    pub(crate) fn new(used: usize) -> Res<Self> {
         Ok(Counters {
             map: Mapping::new(used * Self::STRIDE)?,
             used,
         })
     }
 
-    fn of(&self, receiver: usize) -> &AtomicU64 {
+    pub(crate) fn of(&self, receiver: usize) -> &AtomicU64 {
         assert!(receiver < self.used);
         // SAFETY: inside the mapping by the line above and `new`; aligned, as the mapping is and the stride keeps
         // it; zeroed or written as an atomic only, also by forked processes; lives as long as `self`.
@@ -335,7 +349,7 @@ impl Counters {
 
     /// Waits for the first message and, unless that is slow, until both sides have touched all memory there is; warms
     /// up; measures.
-    fn rate(&self, run: &Run) -> Res<f64> {
+    pub(crate) fn rate(&self, run: &Run) -> Res<f64> {
         let (laps, slow) = (2 * depth(run.size) as u64, Duration::from_millis(300));
         let begin = Instant::now();
         while self.sum() == 0 || (self.sum() < laps && begin.elapsed() < slow) {

@@ -18,6 +18,7 @@
 //! | `start` | the group `start` |
 //! | `attach` | the group `attach` |
 //! | `wait` | the group `wait` |
+//! | `pool` | the group `pool` |
 //! | `ideal` | the limit: a ring between two polling processes |
 //! | `ours` | multiproc's own rows |
 //! | `peers` | everybody else, one small file each |
@@ -37,6 +38,7 @@ mod ours;
 mod peers;
 mod pipe;
 mod plot;
+mod pool;
 mod queue;
 mod report;
 mod start;
@@ -57,6 +59,7 @@ fn groups() -> Vec<harness::Group> {
         wait::groups(),
         start::groups(),
         attach::groups(),
+        pool::groups(),
     ];
     groups.into_iter().flatten().collect()
 }

@@ -78,6 +78,11 @@ fn ours() -> Vec<Peer> {
     ]
 }
 
+/// A number by serde, as a pool's arguments and results travel.
+pub(crate) fn number() -> Peer {
+    Peer::processes::<Typed<u64, Serde>>("multiproc Pipe")
+}
+
 /// Byte strings, copied in, and copied out into a buffer that is kept.
 #[derive(Debug)]
 struct ByteStrings(mp::Receiver<Vec<u8>, Bytes>, mp::Sender<Vec<u8>, Bytes>);

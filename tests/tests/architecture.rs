@@ -95,8 +95,9 @@ fn every_example_is_tested() {
             .file_stem()
             .and_then(|stem| stem.to_str())
             .expect("a name in UTF-8");
+        let named = format!("\"{name}\"");
         assert!(
-            tests.contains(&format!("run(\"{name}\"")),
+            tests.contains(&named),
             "no test in tests/tests/examples*.rs runs the example {name}"
         );
         examples += 1;

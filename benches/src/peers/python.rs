@@ -4,12 +4,22 @@ use super::Peer;
 use crate::channel::Run;
 use crate::sys::{self, Outcome, Res};
 use std::process::Command;
+use std::time::Duration;
 
 const PROGRAM: &str = include_str!("python.py");
+const POOL: &str = include_str!("python_pool.py");
+
+/// Is there a `python3`?
+pub(crate) fn is_there() -> bool {
+    Command::new("python3")
+        .arg("--version")
+        .output()
+        .is_ok_and(|output| output.status.success())
+}
 
 /// `Queue` and `Pipe` with bytes, or nobody where there is no `python3`.
 pub(crate) fn all() -> Vec<Peer> {
-    if !is_here() {
+    if !is_there() {
         return Vec::new();
     }
     let peer = |who, one_to_one, awake| Peer {
@@ -34,12 +44,12 @@ pub(crate) fn all() -> Vec<Peer> {
     ]
 }
 
-/// Is there a `python3`?
-pub(crate) fn is_here() -> bool {
-    Command::new("python3")
-        .arg("--version")
-        .output()
-        .is_ok_and(|output| output.status.success())
+fn call(run: &Run, kind: &str, what: &str) -> Res<Outcome> {
+    let text = output(run, PROGRAM, &[kind, what, &run.size.to_string()])?;
+    match what {
+        "oneway" => rate(&text),
+        _ => latencies(&text),
+    }
 }
 
 /// Opens this name in /dev/shm as a `SharedMemory` again and again.
@@ -47,26 +57,41 @@ pub(crate) fn attach(run: &Run, name: &str) -> Res<Outcome> {
     call(run, name, "attach")
 }
 
-/// Runs the program and reads what it prints: a rate, or nanoseconds.
-fn call(run: &Run, kind: &str, what: &str) -> Res<Outcome> {
+/// `Pool(2)`: a map with chunks of this size (0: its own choice), in tasks per second.
+pub(crate) fn pool_map(run: &Run, chunk: usize) -> Res<Outcome> {
+    rate(&output(run, POOL, &["map", &chunk.to_string()])?)
+}
+
+/// `Pool(2)`: one `apply` after the other, as soon as can be or with a pause.
+pub(crate) fn pool_apply(run: &Run, pause: Duration) -> Res<Outcome> {
+    let pause = pause.as_secs_f64().to_string();
+    latencies(&output(run, POOL, &["apply", &pause])?)
+}
+
+/// Runs a program, which gets these arguments, the times and the CPUs: what it prints.
+fn output(run: &Run, program: &str, arguments: &[&str]) -> Res<String> {
     let cpus = run
         .cpus
         .map_or("-".to_owned(), |[one, two]| format!("{one},{two}"));
-    let (size, warm, time) = (
-        run.size.to_string(),
-        run.warm.as_secs_f64().to_string(),
-        run.time.as_secs_f64().to_string(),
-    );
+    let times = [run.warm, run.time].map(|time| time.as_secs_f64().to_string());
     let output = Command::new("python3")
-        .args(["-c", PROGRAM, kind, what, &size, &warm, &time, &cpus])
+        .args(["-c", program])
+        .args(arguments)
+        .args(times)
+        .arg(cpus)
         .output()?;
-    let text = String::from_utf8(output.stdout)?;
-    if !output.status.success() {
-        return Err(format!("python3: {}", String::from_utf8_lossy(&output.stderr)).into());
+    match output.status.success() {
+        true => Ok(String::from_utf8(output.stdout)?),
+        false => Err(format!("python3: {}", String::from_utf8_lossy(&output.stderr)).into()),
     }
-    if what == "oneway" {
-        return Ok(Outcome::Value(text.trim().parse()?));
-    }
+}
+
+fn rate(text: &str) -> Res<Outcome> {
+    Ok(Outcome::Value(text.trim().parse()?))
+}
+
+/// Nanoseconds.
+fn latencies(text: &str) -> Res<Outcome> {
     let mut latency = sys::histogram();
     for nanoseconds in text.split_whitespace() {
         latency.record(nanoseconds.parse()?)?;

@@ -5,7 +5,6 @@ mod ledger;
 mod locks;
 mod pipes;
 mod pool;
-mod pool_ends;
 mod queues;
 mod remains;
 mod report;

@@ -1,113 +1,33 @@
 //! Workers of a pool are killed under load: every task ends, once, and the pool stays what it was.
 
+pub(crate) mod ends;
+mod tasks;
+
 use crate::report::Report;
+use crate::resources::descriptors_of;
 use crate::scenario::{Plan, Scenario};
-use crate::storm::{Dice, PATIENCE, STEPS, spin};
-use multiproc_core::step;
-use multiproc_pool::{AsyncResult, GetTimeoutError, Pool, SubmitError, TaskError, Tasks};
+use crate::storm::{Dice, PATIENCE, STEPS};
+use multiproc_pool::{GetTimeoutError, Pool, TaskError, Tasks};
 use multiproc_process::Exit;
-use multiproc_segment::{Shareable, Shared};
+use multiproc_segment::Shared;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::collections::VecDeque;
 use std::fs;
-use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
+use tasks::{
+    Books, Job, NUMBERS, Words, answer, begin, carried, carry, hold, items, meet, numbers, submit,
+    work,
+};
 
 /// Kills per round: each has a fresh pool and fresh books.
 const ROUND: u64 = 100;
-/// Numbers that the tasks of a round have.
-const NUMBERS: u64 = 1 << 20;
 /// Tasks and maps that are open at a time.
 const MOST_OPEN: usize = 40;
 /// What a recovery may take; not half of them take longer.
 const PROMISED: Duration = Duration::from_millis(100);
-
-/// What the owner and the workers share beside the pool.
-#[derive(Shareable)]
-#[repr(C)]
-struct Words {
-    /// By number: how often a task with it began.
-    began: [AtomicU8; NUMBERS as usize],
-    /// The step (plus 1) at which a worker is to die: the next that has a task, and the next that
-    /// begins.
-    fatal: AtomicU64,
-    fatal_at_birth: AtomicU64,
-    /// Who took one of the two.
-    condemned: AtomicU64,
-    /// Who is in [`hold`].
-    held_by: AtomicU64,
-    /// How many are in [`meet`].
-    present: AtomicU64,
-}
-
-impl Words {
-    /// Whoever comes first dies there.
-    fn take(&self, fatal: &AtomicU64) {
-        let step = fatal.swap(0, SeqCst);
-        if step != 0 {
-            self.condemned.store(std::process::id().into(), SeqCst);
-            step::arm(step - 1);
-        }
-    }
-}
-
-static WORDS: OnceLock<Shared<Words>> = OnceLock::new();
-
-fn words() -> &'static Words {
-    WORDS.get().expect("the initializer was here")
-}
-
-/// The initializer.
-fn begin(words: Shared<Words>) {
-    words.take(&words.fatal_at_birth);
-    let _ = WORDS.set(words);
-}
-
-/// What comes of a number.
-fn answer(number: u64) -> u64 {
-    number.wrapping_mul(0x9e37_79b9_7f4a_7c15)
-}
-
-/// A number, and how many microseconds it takes.
-type Work = (u64, u64);
-
-fn work((number, micros): Work) -> u64 {
-    let words = words();
-    words.take(&words.fatal);
-    words.began[number as usize].fetch_add(1, SeqCst);
-    spin(micros);
-    answer(number)
-}
-
-/// Takes longer than it may.
-fn overlong((number, _): Work) -> u64 {
-    std::thread::sleep(2 * PATIENCE);
-    answer(number)
-}
-
-/// Is killed here.
-fn hold((): ()) {
-    words().held_by.store(std::process::id().into(), SeqCst);
-    std::thread::sleep(2 * PATIENCE);
-}
-
-/// Waits for all workers of the pool, which have to do this at the same time.
-fn meet(workers: u64) -> bool {
-    let words = words();
-    words.present.fetch_add(1, SeqCst);
-    let begun = Instant::now();
-    while words.present.load(SeqCst) < workers {
-        if begun.elapsed() > PATIENCE {
-            return false;
-        }
-        std::thread::yield_now();
-    }
-    true
-}
 
 /// Living children of a process, and dead ones that it has not collected.
 pub(crate) fn children_of(pid: u32) -> (Vec<u32>, usize) {
@@ -155,109 +75,24 @@ impl Scenario for Workers {
 
     fn run(&self, plan: &Plan, report: &mut Report) {
         let mut dice = Dice::new(plan.seed);
+        let mut all = Books::default();
         while report.kills < plan.kills && report.hangs == 0 && report.broken.is_empty() {
             let kills = ROUND.min(plan.kills - report.kills);
-            if let Err(why) = round(kills, &mut dice, report) {
+            if let Err(why) = round(kills, &mut dice, report, &mut all) {
                 report.broken.push(why);
             }
         }
+        report.torn += all.torn;
+        report.duplicated += all.duplicated;
+        report.notes.push(format!(
+            "{} values, {} lost with their workers, {} cancelled, {} out of time",
+            all.values, all.lost, all.cancelled, all.timeouts
+        ));
         report.recoveries.sort();
         let median = report.recoveries.get(report.recoveries.len() / 2);
         if median.is_some_and(|time| *time > PROMISED) {
             let late = format!("half of the deaths were told after more than {PROMISED:?}");
             report.broken.push(late);
-        }
-    }
-}
-
-/// A result to come, of a task or of a map.
-enum Coming {
-    One(AsyncResult<u64>),
-    Many(AsyncResult<Vec<u64>>),
-}
-
-struct Job {
-    result: Coming,
-    numbers: Range<u64>,
-    /// Its time is limited, and too short.
-    overlong: bool,
-    retries: u32,
-    cancelled: bool,
-    since: Instant,
-    /// Calls of its callbacks, if it has some.
-    called: Option<Arc<AtomicU64>>,
-}
-
-impl Job {
-    fn is_ready(&self) -> bool {
-        match &self.result {
-            Coming::One(result) => result.is_ready(),
-            Coming::Many(result) => result.is_ready(),
-        }
-    }
-
-    fn cancel(&mut self) {
-        self.cancelled |= match &self.result {
-            Coming::One(result) => result.cancel(),
-            Coming::Many(result) => result.cancel(),
-        };
-    }
-}
-
-/// What came of all jobs.
-#[derive(Default)]
-struct Books {
-    values: u64,
-    /// Attempts that ended with their worker.
-    lost: u64,
-    timeouts: u64,
-    cancelled: u64,
-    torn: u64,
-    duplicated: u64,
-    broken: Vec<String>,
-}
-
-impl Books {
-    fn enter(&mut self, words: &Words, job: &Job, outcome: Result<Vec<u64>, TaskError>) {
-        let one = matches!(job.result, Coming::One(_));
-        let named = || format!("numbers {:?}", job.numbers);
-        match outcome {
-            Ok(_) if job.overlong => self.broken.push(format!("{} were too fast", named())),
-            Ok(_) if job.cancelled => {
-                self.broken
-                    .push(format!("{} were cancelled and have values", named()));
-            }
-            Ok(values) => {
-                self.values += values.len() as u64;
-                if !values.into_iter().eq(job.numbers.clone().map(answer)) {
-                    self.torn += 1;
-                }
-                let began = |number| words.began[number as usize].load(SeqCst) > 0;
-                if !job.numbers.clone().all(began) {
-                    self.broken
-                        .push(format!("{} have values and never began", named()));
-                }
-            }
-            Err(TaskError::WorkerLost {
-                exit: Exit::Signal(9),
-                attempts,
-            }) if attempts == job.retries + 1 && !(one && job.cancelled) => {
-                self.lost += u64::from(attempts);
-            }
-            Err(TaskError::Timeout) if job.overlong => self.timeouts += 1,
-            Err(TaskError::Cancelled) if job.cancelled => self.cancelled += 1,
-            Err(error) => self
-                .broken
-                .push(format!("{}: {error} ({error:?})", named())),
-        }
-        let most = 1 + job.retries as u8;
-        let began = |number: &u64| words.began[*number as usize].load(SeqCst) > most;
-        self.duplicated += job.numbers.clone().filter(began).count() as u64;
-        if let Some(called) = &job.called
-            && called.load(SeqCst) != 1
-        {
-            let calls = called.load(SeqCst);
-            self.broken.push(format!("{}: {calls} callbacks", named()));
         }
     }
 }
@@ -273,26 +108,11 @@ struct Round<'r> {
     hangs: u64,
 }
 
-fn numbers(next: &AtomicU64, count: u64) -> Range<u64> {
-    let first = next.fetch_add(count, SeqCst);
-    // The round ends long before; should it not, numbers are used again, and that shows.
-    let first = first.min(NUMBERS - count);
-    first..first + count
-}
-
-fn items(numbers: &Range<u64>, dice: &mut Dice) -> Vec<Work> {
-    numbers
-        .clone()
-        .map(|number| (number, dice.below(60)))
-        .collect()
-}
-
 impl Round<'_> {
     /// Gives the pool more to do, and enters what has ended.
     fn tend(&mut self) -> Result<(), String> {
         while self.open.len() < MOST_OPEN && self.dice.below(8) > 0 {
-            let job = self
-                .submit()
+            let job = submit(self.pool, self.next, self.dice)
                 .map_err(|e| format!("a task was refused: {e}"))?;
             self.open.push_back(job);
         }
@@ -305,7 +125,7 @@ impl Round<'_> {
                 break;
             };
             if job.is_ready() {
-                self.settle(job);
+                self.books.settle(self.words, &job);
             } else if job.since.elapsed() > PATIENCE {
                 self.hangs += 1;
                 return Err(format!("numbers {:?} have no outcome", job.numbers));
@@ -317,86 +137,6 @@ impl Round<'_> {
             Some(why) => Err(why.clone()),
             None => Ok(()),
         }
-    }
-
-    fn settle(&mut self, job: Job) {
-        let outcome = match &job.result {
-            Coming::One(result) => result.try_get().map(|value| vec![value]),
-            Coming::Many(result) => result.try_get(),
-        };
-        let outcome = match outcome {
-            Err(GetTimeoutError::Task(error)) => Err(error),
-            Err(other) => return self.books.broken.push(format!("ready, and {other}")),
-            Ok(values) => Ok(values),
-        };
-        self.books.enter(self.words, &job, outcome);
-    }
-
-    fn submit(&mut self) -> Result<Job, SubmitError<()>> {
-        let dice = &mut *self.dice;
-        let overlong_one = dice.once_in(60);
-        let retries = if dice.once_in(4) {
-            1 + dice.below(2) as u32
-        } else {
-            0
-        };
-        let mut tasks = self.pool.retries(retries);
-        let called = dice.once_in(3).then(|| Arc::new(AtomicU64::new(0)));
-        let count = if overlong_one || dice.once_in(2) {
-            1
-        } else {
-            dice.below(60)
-        };
-        let numbers = numbers(self.next, count);
-        let items = items(&numbers, dice);
-        let result = if overlong_one {
-            tasks = tasks.timeout(Duration::from_micros(500 + dice.below(3_000)));
-            Coming::One(
-                tasks
-                    .apply_async(overlong, items[0])
-                    .map_err(SubmitError::without_arguments)?,
-            )
-        } else if count == 1 {
-            Coming::One(
-                tasks
-                    .apply_async(work, items[0])
-                    .map_err(SubmitError::without_arguments)?,
-            )
-        } else {
-            let chunk = 1 + dice.below(20) as usize;
-            Coming::Many(tasks.chunk_size(chunk).map_async(work, items)?)
-        };
-        let call = || {
-            let called = called.clone();
-            move || {
-                if let Some(called) = called {
-                    called.fetch_add(1, SeqCst);
-                }
-            }
-        };
-        let (well, badly) = (call(), call());
-        let result = match result {
-            other if called.is_none() => other,
-            Coming::One(result) => Coming::One(
-                result
-                    .callback(move |_| well())
-                    .error_callback(move |_| badly()),
-            ),
-            Coming::Many(result) => Coming::Many(
-                result
-                    .callback(move |_| well())
-                    .error_callback(move |_| badly()),
-            ),
-        };
-        Ok(Job {
-            result,
-            numbers,
-            overlong: overlong_one,
-            retries,
-            cancelled: false,
-            since: Instant::now(),
-            called,
-        })
     }
 
     /// Waits until `done`, while the load goes on.
@@ -475,16 +215,8 @@ impl Round<'_> {
     }
 }
 
-fn round(kills: u64, dice: &mut Dice, report: &mut Report) -> Result<(), String> {
-    let words = Shared::new(Words {
-        began: [const { AtomicU8::new(0) }; NUMBERS as usize],
-        fatal: AtomicU64::new(0),
-        fatal_at_birth: AtomicU64::new(0),
-        condemned: AtomicU64::new(0),
-        held_by: AtomicU64::new(0),
-        present: AtomicU64::new(0),
-    })
-    .expect("shared memory");
+fn round(kills: u64, dice: &mut Dice, report: &mut Report, all: &mut Books) -> Result<(), String> {
+    let words = Shared::new(Words::new()).expect("shared memory");
     let workers = 2 + dice.below(3) as usize;
     let mut builder = Pool::builder()
         .workers(workers)
@@ -493,7 +225,11 @@ fn round(kills: u64, dice: &mut Dice, report: &mut Report) -> Result<(), String>
         builder = builder.max_tasks_per_child(50);
     }
     let pool = builder.build().map_err(|error| error.to_string())?;
-    let (next, stop) = (AtomicU64::new(0), AtomicBool::new(false));
+    // The first descriptor that travels makes the way for the others.
+    let first = pool.apply(carry, carried(0)).map_err(|e| e.to_string())?;
+    drop(first);
+    let before = descriptors_of(std::process::id());
+    let (next, stop) = (AtomicU64::new(1), AtomicBool::new(false));
     let guest_seed = dice.roll();
     let mut round = Round {
         pool: &pool,
@@ -526,13 +262,19 @@ fn round(kills: u64, dice: &mut Dice, report: &mut Report) -> Result<(), String>
     report.kills += killed;
     let Round { books, hangs, .. } = round;
     report.hangs += hangs;
-    report.torn += books.torn;
-    report.duplicated += books.duplicated;
+    all.add(&books);
     result?;
     let lost_by_guest = guest?;
-    if books.lost + lost_by_guest > killed {
-        let lost = books.lost + lost_by_guest;
+    all.lost += lost_by_guest;
+    let lost = books.lost + lost_by_guest;
+    if lost > killed {
         return Err(format!("{lost} tasks lost by {killed} deaths"));
+    }
+    let after = descriptors_of(std::process::id());
+    if after != before {
+        return Err(format!(
+            "{before} descriptors are open at first, then {after}"
+        ));
     }
     roll_call(&pool, workers, &words)?;
     let keeper = pool.keeper_pid();
@@ -546,13 +288,6 @@ fn round(kills: u64, dice: &mut Dice, report: &mut Report) -> Result<(), String>
     if is_alive(keeper) {
         return Err("the keeper lives on".to_owned());
     }
-    report.notes.push(format!(
-        "{} values, {} lost with their workers, {} cancelled, {} out of time",
-        books.values,
-        books.lost + lost_by_guest,
-        books.cancelled,
-        books.timeouts
-    ));
     Ok(())
 }
 
@@ -589,7 +324,7 @@ fn storm(
             }
             std::thread::yield_now();
         }
-        round.settle(job);
+        round.books.settle(round.words, &job);
     }
     round
         .books
@@ -620,6 +355,11 @@ fn roll_call(pool: &Pool, workers: usize, words: &Words) -> Result<(), String> {
     loop {
         let (living, zombies) = children_of(pool.keeper_pid());
         if (living.len(), zombies) == (workers, 0) {
+            // Old ones and new ones, after descriptors came and went.
+            let open: Vec<_> = living.into_iter().map(descriptors_of).collect();
+            if open.iter().any(|n| *n != open[0]) {
+                return Err(format!("workers have so many descriptors open: {open:?}"));
+            }
             return Ok(());
         }
         if begun.elapsed() > PATIENCE {

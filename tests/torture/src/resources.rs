@@ -32,6 +32,11 @@ pub(crate) fn memory() -> u64 {
     inodes.values().sum()
 }
 
+/// Descriptors that a process has open.
+pub(crate) fn descriptors_of(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
+}
+
 impl Resources {
     pub(crate) fn now() -> Self {
         let maps = fs::read_to_string("/proc/self/maps").expect("/proc");

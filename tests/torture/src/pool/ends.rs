@@ -1,6 +1,6 @@
 //! Pools that are made, used and ended in every way, one after the other: nothing of them stays.
 
-use crate::pool::{children_of, is_alive, kill_process, patiently};
+use super::{children_of, is_alive, kill_process, patiently};
 use crate::report::Report;
 use crate::resources::Resources;
 use crate::scenario::{Plan, Scenario};
