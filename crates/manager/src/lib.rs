@@ -138,6 +138,12 @@ pub mod private {
     pub use serde::{Deserialize, Deserializer, Serialize, Serializer};
 }
 
+/// For the fuzz target.
+#[doc(hidden)]
+pub mod fuzz {
+    pub use crate::server::fuzz::{Client, attend};
+}
+
 /// The README is a test, too.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -8,6 +8,7 @@
 //! Locks are taken in this order: the world, one object's state, the table.
 
 pub(crate) mod caller;
+pub(crate) mod fuzz;
 mod serve;
 mod table;
 

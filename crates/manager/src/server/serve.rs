@@ -105,7 +105,7 @@ impl Drop for Ended {
 }
 
 /// A connection's life.
-fn attend(core: &Arc<Core>, wire: &Arc<Wire>) {
+pub(super) fn attend(core: &Arc<Core>, wire: &Arc<Wire>) {
     let Ok(Request::Hello(Hello { account, process })) = wire.recv() else {
         return;
     };
