@@ -3,6 +3,7 @@
 mod crowd;
 mod ledger;
 mod locks;
+mod managed;
 mod pipes;
 mod queues;
 mod remains;
