@@ -10,6 +10,7 @@ mod remains;
 mod report;
 mod resources;
 mod scenario;
+mod servers;
 mod storm;
 mod sync;
 mod tasks;

@@ -1,7 +1,7 @@
 //! What can be tortured: a registry, to which each crate adds its own.
 
 use crate::report::Report;
-use crate::{locks, managed, pipes, queues, sync, tasks};
+use crate::{locks, managed, pipes, queues, servers, sync, tasks};
 
 /// How long and in which order.
 pub(crate) struct Plan {
@@ -38,5 +38,6 @@ pub(crate) fn all() -> Vec<Box<dyn Scenario>> {
         Box::new(sync::Conditions),
         Box::new(sync::Barriers),
         Box::new(managed::Managers),
+        Box::new(servers::Servers),
     ]
 }
