@@ -45,7 +45,9 @@ impl State {
 }
 
 /// A condition in its server.
-pub(crate) struct Body {
+pub(crate) struct Body(Arc<Shared>);
+
+struct Shared {
     lock: Arc<lock::Body>,
     state: Mutex<State>,
     changed: Condvar,
@@ -53,14 +55,26 @@ pub(crate) struct Body {
 
 impl Body {
     pub(crate) fn new(lock: Arc<lock::Body>) -> Self {
-        Self {
+        Self(Arc::new(Shared {
             lock,
             state: Mutex::default(),
             changed: Condvar::new(),
-        }
+        }))
+    }
+}
+
+impl Shared {
+    fn notify(&self, n: u32) {
+        self.state.lock().notify(n);
+        self.changed.notify_all();
     }
 
-    fn wait(&self, caller: &Caller, thread: Thread, patience: Patience) -> Result<bool, Failure> {
+    fn wait(
+        self: &Arc<Self>,
+        caller: &Caller,
+        thread: Thread,
+        patience: Patience,
+    ) -> Result<bool, Failure> {
         // In line first: whoever gets the lock from us may notify at once.
         let ticket = {
             let mut state = self.state.lock();
@@ -91,10 +105,18 @@ impl Body {
         let back = self.lock.take_back(caller, thread, levels.unwrap_or(1));
         if back.is_err() && notified {
             // It will not do what it was notified for.
-            self.state.lock().notify(1);
-            self.changed.notify_all();
+            self.notify(1);
         }
-        back.map(|()| notified)
+        back?;
+        let (this, account) = (self.clone(), caller.account);
+        caller.on_loss(move |_| {
+            // Nor will one that never hears of it.
+            this.lock.give_up(account, thread);
+            if notified {
+                this.notify(1);
+            }
+        });
+        Ok(notified)
     }
 
     /// A waiter is gone: what it was notified of, another one hears.
@@ -114,17 +136,17 @@ impl server::Body for Body {
     }
 
     fn call(&self, call: Call, caller: &Caller) -> Result<Answer, Failure> {
+        let shared = &self.0;
         match call {
-            Call::Lock(_) => self.lock.call(call, caller),
+            Call::Lock(_) => shared.lock.call(call, caller),
             Call::Condition(ConditionCall::Wait(thread, patience)) => {
-                self.wait(caller, thread, patience).map(Answer::Flag)
+                shared.wait(caller, thread, patience).map(Answer::Flag)
             }
             Call::Condition(ConditionCall::Notify(thread, n)) => {
-                if !self.lock.is_held_by(caller.account, thread) {
+                if !shared.lock.is_held_by(caller.account, thread) {
                     return Err(Failure::NotHeld);
                 }
-                self.state.lock().notify(n);
-                self.changed.notify_all();
+                shared.notify(n);
                 Ok(Answer::Done)
             }
             _ => self.not_mine(),
@@ -133,7 +155,7 @@ impl server::Body for Body {
 
     fn account_ended(&self, account: u128, core: &Core) {
         // (Its own lock, if that is no object of its own; else this is done twice.)
-        self.lock.account_ended(account, core);
+        self.0.lock.account_ended(account, core);
     }
 }
 

@@ -8,7 +8,7 @@ use multiproc_manager::{
     Server, TaskDoneError, TryGetError, TryPutError, managed,
 };
 use multiproc_process::{Exit, Process, StartMethod, join_all, test};
-use multiproc_value::{Item, SharedMemory, ShareableList};
+use multiproc_value::{Item, ShareableList, SharedMemory};
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
@@ -131,8 +131,11 @@ fn g2_only_exposed_methods_are_callable_and_errors_come_back_as_themselves() -> 
     assert_eq!(counter.divide(0)?, Err("not by nought".to_owned()));
     assert_eq!(counter.divide(2)?, Ok(3));
     // A panic: with what it said and where, and the server lives on.
-    let Err(CallError::Remote(RemoteError::Panicked { method, message, trace })) =
-        counter.explode("bang".into())
+    let Err(CallError::Remote(RemoteError::Panicked {
+        method,
+        message,
+        trace,
+    })) = counter.explode("bang".into())
     else {
         panic!("no panic came");
     };
@@ -148,8 +151,7 @@ fn g2_only_exposed_methods_are_callable_and_errors_come_back_as_themselves() -> 
     objects(&manager, 1);
     // What is not exposed, and other arguments.
     let guess = manager.make::<elsewhere::Guess>()?;
-    let Err(CallError::Remote(RemoteError::NotExposed { type_name, method })) =
-        guess.up_to_there()
+    let Err(CallError::Remote(RemoteError::NotExposed { type_name, method })) = guess.up_to_there()
     else {
         panic!("it was called");
     };
@@ -277,10 +279,17 @@ fn g8_dict_operations() -> Outcome {
     assert!(dict.compare_and_set("b", Some(&7), Some(&8))?);
     assert!(!dict.compare_and_set("b", Some(&7), Some(&9))?);
     assert!(dict.compare_and_set("b", Some(&8), None)?);
-    assert_eq!(dict.update("b", |old| Some(old.unwrap_or(10) + 1))?, Some(11));
+    assert_eq!(
+        dict.update("b", |old| Some(old.unwrap_or(10) + 1))?,
+        Some(11)
+    );
     assert_eq!(dict.update("b", |_| None)?, None);
     assert_eq!(dict.entry("e".to_owned()).or_insert(1)?, 1);
-    assert_eq!(dict.entry("e".to_owned()).modify_or_insert(|n| *n += 1, 0)?, 2);
+    assert_eq!(
+        dict.entry("e".to_owned())
+            .modify_or_insert(|n| *n += 1, 0)?,
+        2
+    );
     assert_eq!(dict.entry("f".to_owned()).or_default()?, 0);
     dict.clear()?;
     assert!(dict.is_empty()?);
@@ -377,7 +386,13 @@ fn g13_a_queue_across_processes() -> Outcome {
     assert!(queue.is_full()? && queue.len()? == 2);
     assert!(matches!(queue.try_put(3), Err(TryPutError::Full(3))));
     let begun = Instant::now();
-    assert_eq!(queue.put_timeout(3, Duration::from_millis(100)).unwrap_err().into_item(), 3);
+    assert_eq!(
+        queue
+            .put_timeout(3, Duration::from_millis(100))
+            .unwrap_err()
+            .into_item(),
+        3
+    );
     assert!(begun.elapsed() >= Duration::from_millis(99));
     // A put that waits goes on when another process makes room.
     let child = Process::start(|| {
@@ -429,7 +444,10 @@ fn g14_value_and_array() -> Outcome {
     ends_well(&child);
     assert_eq!(value.get()?, "third");
     let array = manager.array(0..10_i32)?;
-    assert_eq!((array.len()?, array.get(3)?, array.get(10)?), (10, Some(3), None));
+    assert_eq!(
+        (array.len()?, array.get(3)?, array.get(10)?),
+        (10, Some(3), None)
+    );
     array.set(3, 30)?;
     assert_eq!(array.slice(2..5)?, [2, 30, 4]);
     assert!(array.set(10, 1).is_err());

@@ -130,6 +130,7 @@ pub(super) fn attend(core: &Arc<Core>, wire: &Arc<Wire>) {
     };
     let mut last = Last::default();
     let mut undo: Option<Undo> = None;
+    let mut sent = true;
     while let Ok(request) = wire.recv() {
         step!("server: request taken");
         undo = None; // it has received what it was given, or would not say more
@@ -157,7 +158,7 @@ pub(super) fn attend(core: &Arc<Core>, wire: &Arc<Wire>) {
         };
         step!("server: done");
         undo = caller.undo.take();
-        let sent = match wire.send(answer.unwrap_or_else(Answer::Failed)) {
+        sent = match wire.send(answer.unwrap_or_else(Answer::Failed)) {
             Ok(()) => true,
             Err(SendError::TooLarge { bytes, most, .. }) => {
                 undo_now(core, undo.take());
@@ -176,7 +177,7 @@ pub(super) fn attend(core: &Arc<Core>, wire: &Arc<Wire>) {
         }
     }
     step!("server: connection over");
-    if wire.sender().unreceived() != Some(0) {
+    if !sent || wire.sender().unreceived() != Some(0) {
         undo_now(core, undo);
     }
     drop(connected);

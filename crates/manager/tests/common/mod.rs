@@ -56,7 +56,9 @@ pub(crate) fn sleeps(child: &Process) {
     until("a child to wait", || {
         assert!(child.is_alive(), "it ended instead of waiting: {child:?}");
         let stat = fs::read_to_string(format!("/proc/{}/stat", child.pid())).unwrap_or_default();
-        let state = stat.rfind(')').and_then(|end| stat[end + 1..].trim_start().chars().next());
+        let state = stat
+            .rfind(')')
+            .and_then(|end| stat[end + 1..].trim_start().chars().next());
         state == Some('S')
     });
 }
