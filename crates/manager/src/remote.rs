@@ -129,7 +129,14 @@ fn hello(route: &Route) -> Result<(Wire, u128), CallError> {
     if let Some(key) = &route.key {
         options = options.key(key);
     }
-    let wire: Wire = options.connect(route.place.address()).map_err(connect)?;
+    let wire = match options.connect(route.place.address()) {
+        // Perhaps as the server died in the middle of it: then nobody is there any more.
+        Err(ConnectError::Handshake(HandshakeError::Pipe(_) | HandshakeError::Io(_))) => {
+            options.connect(route.place.address())
+        }
+        other => other,
+    };
+    let wire: Wire = wire.map_err(connect)?;
     step!("client: connected");
     let hello = Hello {
         account: account().map_err(|e| CallError::Connect(e.to_string()))?,
