@@ -51,6 +51,7 @@ const ROUND_TRIP: &str = "queue-roundtrip";
 const KIB: usize = 1 << 10;
 const PIPE: &str = "pipe-oneway";
 const PIPE_ROUND_TRIP: &str = "pipe-roundtrip";
+const MANAGER: &str = "manager";
 
 const fn aim(
     what: &'static str,
@@ -70,7 +71,7 @@ const fn aim(
     }
 }
 
-const AIMS: [Aim; 18] = [
+const AIMS: [Aim; 23] = [
     aim(
         "put and get, 1p1c",
         (ONE_WAY, "1p1c", 8),
@@ -196,6 +197,41 @@ const AIMS: [Aim; 18] = [
         "multiproc in epoll",
         None,
         Bound::AtMost(100.0),
+    ),
+    aim(
+        "managed dict, set",
+        (MANAGER, "dict set", 0),
+        "multiproc",
+        None,
+        Bound::AtLeast(3e5),
+    ),
+    aim(
+        "managed dict, set",
+        (MANAGER, "dict set", 0),
+        "multiproc",
+        Some("python Manager"),
+        Bound::AtLeast(20.0),
+    ),
+    aim(
+        "managed dict, get",
+        (MANAGER, "dict get", 0),
+        "multiproc",
+        None,
+        Bound::AtLeast(3e5),
+    ),
+    aim(
+        "managed dict, get",
+        (MANAGER, "dict get", 0),
+        "multiproc",
+        Some("python Manager"),
+        Bound::AtLeast(20.0),
+    ),
+    aim(
+        "managed queue, put and get",
+        (MANAGER, "queue put, get", 0),
+        "multiproc",
+        Some("python Manager"),
+        Bound::AtLeast(20.0),
     ),
 ];
 

@@ -17,6 +17,7 @@
 //! | `wakeup` | the group `wakeup` |
 //! | `start` | the group `start` |
 //! | `wait` | the group `wait` |
+//! | `manager` | the group `manager` |
 //! | `ideal` | the limit: a ring between two polling processes |
 //! | `ours` | multiproc's own rows |
 //! | `peers` | everybody else, one small file each |
@@ -31,6 +32,7 @@ mod channel;
 mod harness;
 mod ideal;
 mod lock;
+mod manager;
 mod ours;
 mod peers;
 mod pipe;
@@ -54,6 +56,7 @@ fn groups() -> Vec<harness::Group> {
         wakeup::groups(),
         wait::groups(),
         start::groups(),
+        manager::groups(),
     ];
     groups.into_iter().flatten().collect()
 }

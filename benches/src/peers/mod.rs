@@ -10,7 +10,7 @@ pub(crate) mod iceoryx2;
 mod ipc_channel;
 mod pipe;
 #[cfg(feature = "peers")]
-mod python;
+pub(crate) mod python;
 #[cfg(feature = "peers")]
 mod shaq;
 mod socketpair;

@@ -2,18 +2,33 @@
 
 use super::Peer;
 use crate::channel::Run;
+use crate::harness::Measure;
 use crate::sys::{self, Outcome, Res};
 use std::process::Command;
 
 const PROGRAM: &str = include_str!("python.py");
 
-/// `Queue` and `Pipe` with bytes, or nobody where there is no `python3`.
-pub(crate) fn all() -> Vec<Peer> {
-    let found = Command::new("python3")
+fn is_there() -> bool {
+    Command::new("python3")
         .arg("--version")
         .output()
-        .is_ok_and(|output| output.status.success());
-    if !found {
+        .is_ok_and(|output| output.status.success())
+}
+
+/// The contender in a row of the group `manager`, where there is a `python3`.
+pub(crate) fn manager(row: &str) -> Option<(&'static str, Measure)> {
+    let measure: Measure = match row {
+        "dict set" => |run| call(run, "manager", "set"),
+        "dict get" => |run| call(run, "manager", "get"),
+        "queue put, get" => |run| call(run, "manager", "put and get"),
+        _ => |run| call(run, "managed queue", "oneway"),
+    };
+    is_there().then_some(("python Manager", measure))
+}
+
+/// `Queue` and `Pipe` with bytes, or nobody where there is no `python3`.
+pub(crate) fn all() -> Vec<Peer> {
+    if !is_there() {
         return Vec::new();
     }
     let peer = |who, one_to_one, awake| Peer {
@@ -55,7 +70,7 @@ fn call(run: &Run, kind: &str, what: &str) -> Res<Outcome> {
     if !output.status.success() {
         return Err(format!("python3: {}", String::from_utf8_lossy(&output.stderr)).into());
     }
-    if what == "oneway" {
+    if what != "awake" {
         return Ok(Outcome::Value(text.trim().parse()?));
     }
     let mut latency = sys::histogram();
