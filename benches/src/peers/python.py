@@ -69,6 +69,8 @@ def end(child):
     sys.stdout.flush()
     child.kill()
     child.join()
+    for manager in managers:
+        manager.shutdown()
     os._exit(0)
 
 
