@@ -1,6 +1,7 @@
 use multiproc_barrier as barrier;
 use multiproc_condition as condition;
 use multiproc_lock as lock;
+use multiproc_manager as manager;
 use multiproc_pipe as pipe;
 use multiproc_pool as pool;
 use multiproc_process as process;
@@ -95,6 +96,27 @@ pub enum Error {
     SetItem(#[from] value::SetItemError),
     IndexOf(#[from] value::IndexOfError),
     Text(#[from] value::TextError),
+    StartManager(#[from] manager::StartError),
+    ShutDownManager(#[from] manager::ShutdownError),
+    ServeManager(#[from] manager::ServeError),
+    CallManager(#[from] manager::CallError),
+    RemoteMethod(#[from] manager::RemoteError),
+    ManagedMemory(#[from] manager::MemoryError),
+    PublishManaged(#[from] manager::PublishError),
+    ManagedIndex(#[from] manager::IndexError),
+    FetchManaged(#[from] manager::FetchError),
+    IterateManaged(#[from] manager::IterError),
+    GetManaged(#[from] manager::GetError),
+    TryGetManaged(#[from] manager::TryGetError),
+    GetManagedTimeout(#[from] manager::GetTimeoutError),
+    PutManaged(manager::PutError<()>),
+    TryPutManaged(manager::TryPutError<()>),
+    PutManagedTimeout(manager::PutTimeoutError<()>),
+    ManagedTaskDone(#[from] manager::TaskDoneError),
+    ReleaseManagedLock(#[from] manager::ReleaseError),
+    ReleaseManagedSemaphore(#[from] manager::PermitError),
+    ManagedCondition(#[from] manager::ConditionError),
+    ManagedBarrier(#[from] manager::BarrierError),
     Io(#[from] std::io::Error),
 }
 
@@ -126,6 +148,21 @@ drops_message! {
     pipe::SendError => Send
     pipe::TrySendError => TrySend
     pipe::SendTimeoutError => SendTimeout
+}
+
+macro_rules! drops_item {
+    ($($name:ident => $variant:ident)*) => {$(
+        impl<T> From<manager::$name<T>> for Error {
+            fn from(error: manager::$name<T>) -> Self {
+                Self::$variant(error.without_item())
+            }
+        }
+    )*};
+}
+drops_item! {
+    PutError => PutManaged
+    TryPutError => TryPutManaged
+    PutTimeoutError => PutManagedTimeout
 }
 
 impl<T> From<queue::PutManyError<T>> for Error {
@@ -244,5 +281,34 @@ mod tests {
         becomes_ours::<pool::NotReady>();
         becomes_ours::<pool::Ended>();
         becomes_ours::<pool::JoinError>();
+    }
+
+    #[test]
+    fn every_error_of_managers_becomes_ours_whatever_the_item() {
+        struct Item;
+        becomes_ours::<manager::StartError>();
+        becomes_ours::<manager::ShutdownError>();
+        becomes_ours::<manager::ServeError>();
+        becomes_ours::<manager::CallError>();
+        becomes_ours::<manager::RemoteError>();
+        becomes_ours::<manager::MemoryError>();
+        becomes_ours::<manager::PublishError>();
+        becomes_ours::<manager::IndexError>();
+        becomes_ours::<manager::FetchError>();
+        becomes_ours::<manager::IterError>();
+        becomes_ours::<manager::GetError>();
+        becomes_ours::<manager::TryGetError>();
+        becomes_ours::<manager::GetTimeoutError>();
+        becomes_ours::<manager::PutError<Item>>();
+        becomes_ours::<manager::TryPutError<Item>>();
+        becomes_ours::<manager::PutTimeoutError<Item>>();
+        becomes_ours::<manager::TaskDoneError>();
+        becomes_ours::<manager::ReleaseError>();
+        becomes_ours::<manager::PermitError>();
+        becomes_ours::<manager::ConditionError>();
+        becomes_ours::<manager::BarrierError>();
+        becomes_ours::<manager::BindError>();
+        becomes_ours::<manager::ConnectError>();
+        becomes_ours::<manager::InvalidAddress>();
     }
 }

@@ -30,6 +30,7 @@
 //! | [`pool`] | [`Pool`], [`AsyncResult`], pools around closures ([`CapturingPool`]) |
 //! | [`lock`], [`rlock`] | [`Lock`], [`Mutex`], [`RwLock`]; [`RLock`], [`ReentrantMutex`] |
 //! | [`semaphore`], [`event`], [`condition`], [`barrier`] | the type of that name |
+//! | [`manager`] | [`Manager`], [`Server`]: dicts, lists and your own types in a process that serves them |
 //! | [`value`] | [`Value`], [`Array`], [`SharedMemory`], [`ShareableList`], [`FixedString`] |
 //! | [`segment`] | [`Shared<T>`](Shared), names, [`Shareable`](trait@Shareable) |
 //! | [`descriptor`] | files, sockets, pipes as parts of messages; [`Descriptor`] |
@@ -261,6 +262,30 @@
 //! ```
 
 //!
+//! # A manager's dict and list
+//!
+//! ```rust,standalone_crate
+//! use multiproc::{self as mp, Manager, Process};
+//!
+//! fn manager_shared() -> mp::Result {
+//!     let manager = Manager::start()?;
+//!     let (dict, list) = (manager.dict::<u32, u32>()?, manager.list::<u32>()?);
+//!     let children = Process::start_each(0..10, |_| -> mp::Result {
+//!         let me = mp::current().pid();
+//!         dict.insert(me, me)?;
+//!         list.push(1)?;
+//!         Ok(println!("{:?}", list.to_vec()?))
+//!     })?;
+//!     mp::join_all(children)?;
+//!     println!("{:?} {:?}", dict.to_map()?, list.to_vec()?);
+//! #   assert_eq!((dict.to_map()?.len(), list.to_vec()?), (10, vec![1; 10]));
+//!     Ok(())
+//! }
+//! # fn main() -> mp::Result {
+//! #     manager_shared()
+//! # }
+//! ```
+//!
 //! # Features
 //!
 //! None is on unless you ask. Who takes single crates finds them there under the same names.
@@ -299,6 +324,8 @@ pub use multiproc_event as event;
 #[doc(inline)]
 pub use multiproc_lock as lock;
 #[doc(inline)]
+pub use multiproc_manager as manager;
+#[doc(inline)]
 pub use multiproc_pipe as pipe;
 #[doc(inline)]
 pub use multiproc_pool as pool;
@@ -323,6 +350,7 @@ pub use multiproc_event::Event;
 pub use multiproc_lock::{
     AcquireTimeoutError, Lock, Mutex, OwnerDied, PlainData, RwLock, TryAcquireError,
 };
+pub use multiproc_manager::{Manager, Server, managed};
 pub use multiproc_parcel::{Descriptor, descriptor};
 pub use multiproc_pipe::ready;
 pub use multiproc_pipe::{

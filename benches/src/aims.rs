@@ -53,6 +53,7 @@ const PIPE: &str = "pipe-oneway";
 const PIPE_ROUND_TRIP: &str = "pipe-roundtrip";
 const START: &str = "start";
 const POOL: &str = "pool";
+const MANAGER: &str = "manager";
 
 const fn aim(
     what: &'static str,
@@ -72,7 +73,7 @@ const fn aim(
     }
 }
 
-const AIMS: [Aim; 26] = [
+const AIMS: [Aim; 31] = [
     aim(
         "put and get, 1p1c",
         (ONE_WAY, "1p1c", 8),
@@ -254,6 +255,41 @@ const AIMS: [Aim; 26] = [
         "multiproc spawn",
         Some("posix_spawn"),
         Bound::AtMost(1.5),
+    ),
+    aim(
+        "managed dict, set",
+        (MANAGER, "dict set", 0),
+        "multiproc",
+        None,
+        Bound::AtLeast(3e5),
+    ),
+    aim(
+        "managed dict, set",
+        (MANAGER, "dict set", 0),
+        "multiproc",
+        Some("python Manager"),
+        Bound::AtLeast(20.0),
+    ),
+    aim(
+        "managed dict, get",
+        (MANAGER, "dict get", 0),
+        "multiproc",
+        None,
+        Bound::AtLeast(3e5),
+    ),
+    aim(
+        "managed dict, get",
+        (MANAGER, "dict get", 0),
+        "multiproc",
+        Some("python Manager"),
+        Bound::AtLeast(20.0),
+    ),
+    aim(
+        "managed queue, put and get",
+        (MANAGER, "queue put, get", 0),
+        "multiproc",
+        Some("python Manager"),
+        Bound::AtLeast(20.0),
     ),
 ];
 

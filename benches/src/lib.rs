@@ -19,6 +19,7 @@
 //! | `attach` | the group `attach` |
 //! | `wait` | the group `wait` |
 //! | `pool` | the group `pool` |
+//! | `manager` | the group `manager` |
 //! | `ideal` | the limit: a ring between two polling processes |
 //! | `ours` | multiproc's own rows |
 //! | `peers` | everybody else, one small file each |
@@ -34,6 +35,7 @@ mod channel;
 mod harness;
 mod ideal;
 mod lock;
+mod manager;
 mod ours;
 mod peers;
 mod pipe;
@@ -60,6 +62,7 @@ fn groups() -> Vec<harness::Group> {
         start::groups(),
         attach::groups(),
         pool::groups(),
+        manager::groups(),
     ];
     groups.into_iter().flatten().collect()
 }

@@ -3,6 +3,9 @@
 //! that says which, and what it needs.
 #![no_main]
 
+mod behind;
+
+use behind::behind;
 use libfuzzer_sys::fuzz_target;
 use multiproc_core::fd::send_with;
 use multiproc_parcel::Descriptor;
@@ -135,18 +138,6 @@ fn use_it(message: Message) {
         Message::Consumer(end) => drop(end.try_get()),
         Message::Word(word) => drop(word.fetch_add(1, Relaxed)),
     }
-}
-
-/// The ring behind an end, as a peer of any kind has it, and its courier.
-fn behind(end: &impl Serialize) -> (Ring, OwnedFd) {
-    let (bytes, parcel) = multiproc_parcel::pack(|| postcard::to_allocvec(end));
-    let bytes = bytes.expect("it travels");
-    // Segment, courier, which ring of how many, its tag.
-    type Parts = (u32, Option<u32>, (u8, u8), String);
-    let ((_, _, place, tag), _) = postcard::take_from_bytes::<Parts>(&bytes).expect("the parts");
-    let copy = |at: usize| parcel.descriptors()[at].try_clone().expect("a descriptor");
-    let ring = Ring::attach(copy(0), Some(copy(1)), &tag, place).expect("the ring");
-    (ring, copy(1))
 }
 
 fn scribble(ring: &Ring, word: usize, value: u64) {

@@ -1,7 +1,7 @@
 //! Every program in `examples/`, run as a user runs it, twenty times as fast.
 //!
 //! Lines are compared in the order that the example promises, as a set elsewhere. Those with pools
-//! are in `examples_pool.rs`.
+//! and managers are in `examples_pool.rs` and `examples_manager.rs`; `running` has what runs them.
 
 mod running;
 

@@ -1,8 +1,11 @@
-"""Arguments: queue|pipe oneway|awake SIZE WARM TIME CPU,CPU|-    Prints messages per second, or nanoseconds.
-   Or:        NAME attach 0 WARM TIME -"""
+"""Arguments: KIND WHAT SIZE WARM TIME CPU,CPU|-    Prints messages or calls per second, or nanoseconds.
+
+KIND WHAT: queue|pipe|managed queue oneway|awake, or manager set|get|put and get, or NAME attach
+"""
 import multiprocessing as mp
 import os
 import sys
+from multiprocessing.managers import SyncManager
 from time import perf_counter as now, perf_counter_ns as now_ns
 
 kind, what, size, warm, time, cpus = sys.argv[1:]
@@ -15,13 +18,39 @@ def pin(side):
         os.sched_setaffinity(0, {int(cpus.split(",")[side])})
 
 
+def manager(side):
+    manager = SyncManager(ctx=mp.get_context("fork"))
+    manager.start(*(() if side is None else (pin, (side,))))
+    managers.append(manager)
+    return manager
+
+
 def channel():
     """(send, receive)"""
     if kind == "queue":
         queue = mp.Queue(1024 if size <= 1024 else 64)
         return queue.put, queue.get
+    if kind == "managed queue":
+        queue = manager(None).Queue(1024 if size <= 1024 else 64)
+        return queue.put, queue.get
     receiver, sender = mp.Pipe(duplex=False)
     return sender.send_bytes, receiver.recv_bytes
+
+
+def calls():
+    """(one turn, calls per turn)"""
+    here = manager(1)
+    pin(0)
+    if what == "put and get":
+        queue = here.Queue()
+        put, get = queue.put, queue.get
+        return lambda n: (put(n), get()), 2
+    dict = here.dict({key: key for key in range(1000)})
+    if what == "set":
+        set = dict.__setitem__
+        return lambda n: set(n % 1000, n), 1
+    get = dict.__getitem__
+    return lambda n: get(n % 1000), 1
 
 
 def flood(send):
@@ -40,6 +69,8 @@ def end(child):
     sys.stdout.flush()
     child.kill()
     child.join()
+    for manager in managers:
+        manager.shutdown()
     os._exit(0)
 
 
@@ -63,6 +94,21 @@ if what == "attach":
         if now() - begin >= warm:
             samples.append(now_ns() - t)
     print(*samples)
+    sys.exit()
+
+managers = []
+if kind == "manager":
+    turn, each = calls()
+    n, begin = 0, now()
+    while now() - begin < warm:
+        turn(n)
+        n += 1
+    first, begin = n, now()
+    while now() - begin < time:
+        turn(n)
+        n += 1
+    print(each * (n - first) / (now() - begin))
+    managers[0].shutdown()
     sys.exit()
 
 fork = mp.get_context("fork").Process

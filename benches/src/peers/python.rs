@@ -2,6 +2,7 @@
 
 use super::Peer;
 use crate::channel::Run;
+use crate::harness::Measure;
 use crate::sys::{self, Outcome, Res};
 use std::process::Command;
 use std::time::Duration;
@@ -15,6 +16,17 @@ pub(crate) fn is_there() -> bool {
         .arg("--version")
         .output()
         .is_ok_and(|output| output.status.success())
+}
+
+/// The contender in a row of the group `manager`, where there is a `python3`.
+pub(crate) fn manager(row: &str) -> Option<(&'static str, Measure)> {
+    let measure: Measure = match row {
+        "dict set" => |run| call(run, "manager", "set"),
+        "dict get" => |run| call(run, "manager", "get"),
+        "queue put, get" => |run| call(run, "manager", "put and get"),
+        _ => |run| call(run, "managed queue", "oneway"),
+    };
+    is_there().then_some(("python Manager", measure))
 }
 
 /// `Queue` and `Pipe` with bytes, or nobody where there is no `python3`.
@@ -47,8 +59,8 @@ pub(crate) fn all() -> Vec<Peer> {
 fn call(run: &Run, kind: &str, what: &str) -> Res<Outcome> {
     let text = output(run, PROGRAM, &[kind, what, &run.size.to_string()])?;
     match what {
-        "oneway" => rate(&text),
-        _ => latencies(&text),
+        "awake" | "attach" => latencies(&text),
+        _ => rate(&text),
     }
 }
 

@@ -25,6 +25,11 @@ pub fn is_on() -> bool {
     HEIR.get().is_some()
 }
 
+/// The process to which this thread hands over what it drops, for handles that are no ends.
+pub fn child() -> Option<u32> {
+    HEIR.get().map(|(child, _)| child)
+}
+
 /// Who gets the ends that this thread drops now: `None` outside of hand-over mode. Looked
 /// up once per hand-over, when the first end is dropped. An heir that is dead already
 /// gets its ends all the same: they count as closed, by the same rule as any dead owner's.

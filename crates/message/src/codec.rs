@@ -82,7 +82,11 @@ pub trait Codec<T>: 'static {
             if parcel.is_empty() {
                 return Ok(ring.put(scratch, wait)?);
             }
-            ring.put_carrying(scratch, parcel.descriptors(), parcel.tokens(), wait)?;
+            match parcel.descriptors() {
+                // Only something to undo.
+                [] => ring.put(scratch, wait)?,
+                fds => ring.put_carrying(scratch, fds, parcel.tokens(), wait)?,
+            }
             parcel.sent();
             Ok(())
         })

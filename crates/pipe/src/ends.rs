@@ -97,6 +97,15 @@ impl<T, C> Sender<T, C> {
         }
     }
 
+    /// Messages that were sent and that nobody has received; exact at the instant it looks. Over
+    /// TCP nobody can tell: `None`.
+    pub fn unreceived(&self) -> Option<usize> {
+        match &self.line {
+            SendLine::Ring(end) => Some(end.ring().len()),
+            SendLine::Stream(_) => None,
+        }
+    }
+
     /// Closes this end, as dropping it does; once more is harmless.
     pub fn close(&self) {
         match &self.line {

@@ -118,6 +118,7 @@ pub struct Listener {
     address: Address,
     terms: Terms,
     patience: Duration,
+    max_message: Option<usize>,
     /// The socket file that goes with this listener, in the process that made it.
     file: Option<(PathBuf, u32)>,
 }
@@ -145,6 +146,7 @@ struct Pending {
 pub struct ListenerOptions {
     terms: Terms,
     patience: Duration,
+    max_message: Option<usize>,
 }
 
 impl fmt::Debug for ListenerOptions {
@@ -164,6 +166,7 @@ fn options() -> ListenerOptions {
             any_user: false,
         },
         patience: PATIENCE,
+        max_message: None,
     }
 }
 
@@ -186,6 +189,15 @@ impl ListenerOptions {
     /// How long a handshake may take; 10 seconds by default.
     pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
         self.patience = timeout;
+        self
+    }
+
+    /// Connections that this side accepts or makes carry messages of at most so many bytes: a
+    /// send of a larger one fails (over TCP, it ends the connection where it is received). By
+    /// default 2 GiB, over TCP 1 GiB. The memory of a connection over a Unix address is the
+    /// listener's, and so is this limit there.
+    pub fn max_message(mut self, bytes: usize) -> Self {
+        self.max_message = Some(bytes);
         self
     }
 
@@ -233,6 +245,7 @@ impl ListenerOptions {
             address,
             terms: self.terms.clone(),
             patience: self.patience,
+            max_message: self.max_message,
             file,
         })
     }
@@ -316,7 +329,7 @@ impl ListenerOptions {
         step!("connect: ready");
         match (connection, line.socket) {
             (Some(connection), _) => Ok(connection),
-            (None, Socket::Tcp(stream)) => Ok(stream::connection(stream)?),
+            (None, Socket::Tcp(stream)) => Ok(stream::connection(stream, self.max_message)?),
             (None, Socket::Unix(_)) => Err(HandshakeError::Protocol),
         }
     }
@@ -482,7 +495,8 @@ impl Listener {
             let state = state.as_mut().ok_or(AcceptError::Closed)?;
             self.admit(state)?;
             for index in 0..state.pending.len() {
-                let outcome = state.pending[index].go_on::<S, R>(&self.terms, &types);
+                let outcome =
+                    state.pending[index].go_on::<S, R>(&self.terms, &types, self.max_message);
                 let Some(outcome) = outcome.transpose() else {
                     continue;
                 };
@@ -491,9 +505,8 @@ impl Listener {
                 return Ok(match outcome? {
                     Done::Pipe(connection) => *connection,
                     Done::Stream => match pending.line.socket {
-                        Socket::Tcp(stream) => {
-                            stream::connection(stream).map_err(HandshakeError::Io)?
-                        }
+                        Socket::Tcp(stream) => stream::connection(stream, self.max_message)
+                            .map_err(HandshakeError::Io)?,
                         Socket::Unix(_) => return Err(HandshakeError::Protocol.into()),
                     },
                 });
@@ -573,11 +586,12 @@ impl Pending {
         &mut self,
         terms: &Terms,
         types: &(String, String),
+        max_message: Option<usize>,
     ) -> Result<Option<Done<S, R>>, HandshakeError>
     where
         Serde: Codec<S> + Codec<R>,
     {
-        let stepped = match self.step(terms, types) {
+        let stepped = match self.step(terms, types, max_message) {
             Ok(None) if self.deadline.passed() => Err(HandshakeError::Timeout),
             other => other,
         };
@@ -594,6 +608,7 @@ impl Pending {
         &mut self,
         terms: &Terms,
         types: &(String, String),
+        max_message: Option<usize>,
     ) -> Result<Option<Done<S, R>>, HandshakeError>
     where
         Serde: Codec<S> + Codec<R>,
@@ -610,7 +625,8 @@ impl Pending {
             let (mine, end, fds) = match &self.line.socket {
                 Socket::Tcp(_) => (None, Vec::new(), Vec::new()),
                 Socket::Unix(_) => {
-                    let (mine, end, fds) = offer::<S, R>().map_err(HandshakeError::Pipe)?;
+                    let (mine, end, fds) =
+                        offer::<S, R>(max_message).map_err(HandshakeError::Pipe)?;
                     (Some(mine), end, fds)
                 }
             };
@@ -645,11 +661,16 @@ type Halves = (Writer, Reader);
 
 /// A new pipe: this side's end, and the other as a message.
 #[allow(clippy::type_complexity)]
-fn offer<S, R>() -> Result<(Halves, Vec<u8>, Vec<OwnedFd>), String>
+fn offer<S, R>(max_message: Option<usize>) -> Result<(Halves, Vec<u8>, Vec<OwnedFd>), String>
 where
     Serde: Codec<S> + Codec<R>,
 {
-    let (mine, theirs) = Pipe::<S, R>::duplex().map_err(|e: CreateError| e.to_string())?;
+    let mut options = Pipe::<S, R>::options();
+    if let Some(most) = max_message {
+        options = options.max_message(most);
+    }
+    let pipe = options.duplex();
+    let (mine, theirs) = pipe.map_err(|e: CreateError| e.to_string())?;
     let mut end = Vec::new();
     let (encoded, parcel) =
         parcel::pack(|| <Serde as Codec<Connection<R, S>>>::encode(&theirs, &mut end));

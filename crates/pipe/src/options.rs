@@ -121,6 +121,16 @@ impl<S, R, C> PipeOptions<S, R, C> {
         self
     }
 
+    /// Reserves as much address space as messages of at most so many bytes need; a send of a
+    /// larger one fails.
+    pub(crate) fn max_message(mut self, bytes: usize) -> Self {
+        // One message takes at most half of it, and a page or two are the ring's.
+        let reserve = bytes.saturating_mul(2).saturating_add(1 << 16);
+        self.settings.reserve = reserve.clamp(1 << 20, self.settings.reserve);
+        self.settings.bytes = self.settings.bytes.min(self.settings.reserve / 2);
+        self
+    }
+
     /// Without a *courier*: saves a descriptor for each direction; handles and descriptors in
     /// messages are then refused, and the ends cannot be polled.
     pub fn without_courier(mut self) -> Self {

@@ -69,10 +69,15 @@ pub(crate) struct Stream {
     directions: Shared<Directions>,
     closed: Arc<AtomicBool>,
     half: Shutdown,
+    /// Bytes of a message.
+    most: usize,
 }
 
 /// A connection over this socket.
-pub(crate) fn connection<S, R, C>(socket: TcpStream) -> io::Result<Connection<S, R, C>> {
+pub(crate) fn connection<S, R, C>(
+    socket: TcpStream,
+    max_message: Option<usize>,
+) -> io::Result<Connection<S, R, C>> {
     socket.set_nonblocking(true)?;
     let directions = Shared::new(Directions {
         sends: direction(),
@@ -85,6 +90,7 @@ pub(crate) fn connection<S, R, C>(socket: TcpStream) -> io::Result<Connection<S,
         directions: directions.clone(),
         closed: Arc::default(),
         half,
+        most: max_message.map_or(MOST, |most| most.min(MOST)),
     };
     Ok(Connection::new(
         Sender::over(half(Shutdown::Write)),
@@ -135,10 +141,12 @@ impl Stream {
         with_scratch(|bytes| {
             let (encoded, parcel) = parcel::pack(|| C::encode(message, bytes));
             encoded.map_err(PutFailure::Encode)?;
-            match parcel.is_empty() {
-                true => Ok(self.put_bytes(bytes, deadline)?),
-                false => Err(PutError::Carry(CarryError::NoCourier).into()),
+            if !parcel.descriptors().is_empty() {
+                return Err(PutError::Carry(CarryError::NoCourier).into());
             }
+            self.put_bytes(bytes, deadline)?;
+            parcel.sent();
+            Ok(())
         })
     }
 
@@ -151,10 +159,10 @@ impl Stream {
 
     /// Sends these bytes as one message.
     pub(crate) fn put_bytes(&self, bytes: &[u8], deadline: Deadline) -> Result<(), PutError> {
-        if bytes.len() > MOST {
+        if bytes.len() > self.most {
             return Err(PutError::TooLarge {
                 bytes: bytes.len(),
-                most: MOST,
+                most: self.most,
             });
         }
         let direction = &self.directions.sends;
@@ -215,7 +223,7 @@ impl Stream {
             }
         }
         let len = u64::from_le_bytes(len);
-        if len > MOST as u64 {
+        if len > self.most as u64 {
             direction.broken.store(1, Relaxed);
             return Err(GetError::Corrupted);
         }

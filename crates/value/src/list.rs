@@ -26,13 +26,14 @@ use multiproc_core::deadline::Deadline;
 use multiproc_core::robust::{RobustGuard, RobustLock};
 use multiproc_core::step;
 use multiproc_segment::{Kind, Naming, Segment, Shareable};
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::*};
 use thiserror::Error;
 
 /// What a [`ShareableList`] holds at one place.
-#[derive(Clone, Debug, PartialEq, Default)]
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
 pub enum Item {
     /// Nothing.
     #[default]

@@ -15,8 +15,6 @@ use std::time::{Duration, Instant};
 pub(crate) const MOST_PLAYERS: usize = 6;
 /// Ledgers that a game may have.
 const LEDGERS: usize = 2;
-/// Kills per round: each has a fresh game.
-const ROUND: u64 = 250;
 
 /// What a recovery may take. Some take longer where the machine is busy; not half of them.
 const PROMISED: Duration = Duration::from_millis(100);
@@ -31,6 +29,8 @@ pub(crate) const fn each() -> Each {
 /// What the players do together.
 pub(crate) trait Game: Sized {
     const PLAYERS: usize;
+    /// Kills per round: each has a fresh game.
+    const ROUND: u64 = 250;
 
     fn new() -> Self;
 
@@ -266,7 +266,7 @@ pub(crate) fn crowd<G: Game>(plan: &Plan, report: &mut Report) {
         let mut all: Vec<Process> = (0..G::PLAYERS)
             .map(|who| start(&game, &table, who, &mut dice))
             .collect();
-        let kills = ROUND.min(plan.kills - report.kills);
+        let kills = G::ROUND.min(plan.kills - report.kills);
         let mut result = kill(&game, &table, &mut all, kills, &mut dice, report);
         if result.is_ok() {
             result = end(&game, &table, &all, report);

@@ -3,6 +3,7 @@
 mod crowd;
 mod ledger;
 mod locks;
+mod managed;
 mod pipes;
 mod pool;
 mod queues;
@@ -10,6 +11,7 @@ mod remains;
 mod report;
 mod resources;
 mod scenario;
+mod servers;
 mod storm;
 mod sync;
 mod tasks;

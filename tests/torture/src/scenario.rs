@@ -1,7 +1,7 @@
 //! What can be tortured: a registry, to which each crate adds its own.
 
 use crate::report::Report;
-use crate::{locks, pipes, pool, queues, sync, tasks};
+use crate::{locks, managed, pipes, pool, queues, servers, sync, tasks};
 
 /// How long and in which order.
 pub(crate) struct Plan {
@@ -39,5 +39,7 @@ pub(crate) fn all() -> Vec<Box<dyn Scenario>> {
         Box::new(sync::Barriers),
         Box::new(pool::Workers),
         Box::new(pool::ends::Ends),
+        Box::new(managed::Managers),
+        Box::new(servers::Servers),
     ]
 }

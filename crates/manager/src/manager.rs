@@ -1,0 +1,919 @@
+//! Managers and servers: started, connected to, shut down.
+
+use crate::barrier::Barrier;
+use crate::condition::Condition;
+use crate::dict::Dict;
+use crate::error::{
+    CallError, Failed, Failure, MemoryError, PublishError, ServeError, ShutdownError, StartError,
+};
+use crate::event::Event;
+use crate::handle::{Handle, Proxy};
+use crate::lock::{Lock, RLock};
+use crate::namespace::Namespace;
+use crate::own::{Managed, Types};
+use crate::queue::{JoinableQueue, Queue};
+use crate::remote::{Remote, Route, Where, random, unexpected};
+use crate::semaphore::{BoundedSemaphore, Semaphore};
+use crate::sequence::{Array, List, Value};
+use crate::server::{Core, Limits, serve};
+use crate::set::Set;
+use crate::stored::store;
+use crate::wire::{Answer, Ask, Make, Numbers};
+use multiproc_core::{fork, step};
+use multiproc_pipe::{Address, Listener, Pipe, Sender};
+use multiproc_process::{ExitHook, NotStarted, Process, StartError as ProcessError};
+use multiproc_value::{Item, ShareableList, SharedMemory};
+use nix::sys::signal::{SigSet, Signal};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+/// How long a server may take to end in order.
+const GRACE: Duration = Duration::from_secs(3);
+/// How long a client may take for its handshake: others wait while many take long.
+const HANDSHAKE: Duration = Duration::from_secs(2);
+
+/// What a server is to be like: for [`Manager`]s that start one, and for [`Server`]s.
+#[must_use = "this starts nothing until `start` or `bind`"]
+pub struct Builder {
+    key: Option<Vec<u8>>,
+    address: Option<Address>,
+    limits: Limits,
+    types: Types,
+    #[allow(clippy::type_complexity)]
+    initializer: Option<Box<dyn FnOnce()>>,
+    name: Option<String>,
+    any_user: bool,
+}
+
+impl Builder {
+    fn new() -> Self {
+        Self {
+            key: None,
+            address: None,
+            limits: Limits {
+                clients: 1024,
+                connections: 4096,
+                message: 64 << 20,
+            },
+            types: Types::default(),
+            initializer: None,
+            name: None,
+            any_user: false,
+        }
+    }
+
+    /// Clients need this key; each side proves to the other that it has it, and none shows it. A
+    /// manager that is started draws one by itself, and its proxies carry it: so keep both from
+    /// strangers.
+    #[doc(alias = "authkey")]
+    pub fn key(mut self, key: impl AsRef<[u8]>) -> Self {
+        self.key = Some(key.as_ref().to_vec());
+        self
+    }
+
+    /// Where a manager that is [started](Builder::start) listens: for programs that are to
+    /// connect by themselves.
+    pub fn address(mut self, address: impl Into<Address>) -> Self {
+        self.address = Some(address.into());
+        self
+    }
+
+    /// Its objects can be made by [`Manager::make`]: for each, `make` runs in the server.
+    pub fn register<T: Managed>(mut self, make: impl Fn() -> T + Send + Sync + 'static) -> Self {
+        self.types.register(make);
+        self
+    }
+
+    /// Runs in the server's process, before it serves.
+    pub fn initializer(mut self, run: impl FnOnce() + 'static) -> Self {
+        self.initializer = Some(Box::new(run));
+        self
+    }
+
+    /// The name of the server's process; by default as [`Process`] has it.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Processes that may be connected at a time; 1,024 by default.
+    pub fn max_clients(mut self, most: usize) -> Self {
+        self.limits.clients = most;
+        self
+    }
+
+    /// Connections that there may be at a time, one for each thread that is in a call; 4,096 by
+    /// default.
+    pub fn max_connections(mut self, most: usize) -> Self {
+        self.limits.connections = most;
+        self
+    }
+
+    /// Bytes of the largest message, 64 MiB by default: a key and a value, or all items of a
+    /// list that are got at once.
+    pub fn max_message(mut self, bytes: usize) -> Self {
+        self.limits.message = bytes;
+        self
+    }
+
+    /// Serves processes of other users, too (over a Unix address; over TCP nobody can tell).
+    pub fn any_user(mut self) -> Self {
+        self.any_user = true;
+        self
+    }
+
+    /// Starts the server in a process of its own, a daemon of this one: it ends with the
+    /// [`Manager`], and when this process ends in any way.
+    ///
+    /// In a process with one thread it is forked; otherwise [spawned](Process::spawn), for which
+    /// `main` has to begin with [`entry`](multiproc_process::entry()), and nothing can be
+    /// registered here: see [`Manager::start_with`]. SIGINT (Ctrl-C) is left to the program: the
+    /// server does not heed it.
+    ///
+    /// *Blocks until* the server serves. *Wakes when* it says so. *If a peer dies*: an error.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`]; nothing is left behind.
+    pub fn start(self) -> Result<Manager, StartError> {
+        let plain = self.types.is_empty() && self.initializer.is_none();
+        let mut process = Process::builder().daemon(true);
+        if let Some(name) = &self.name {
+            process = process.name(name);
+        }
+        let spare = process.clone();
+        let (news, seat) = self.seat()?;
+        let owner = seat.owner;
+        let mut this = Some((self, spare));
+        let builder = &mut this;
+        // By reference: what the user registered stays the user's, and only the seat goes.
+        let forked = process.start(move || match (builder.take(), seat) {
+            (Some((builder, _)), seat) => builder.run(seat),
+            (None, _) => 1,
+        });
+        let process = match forked {
+            Ok(process) => process,
+            Err(NotStarted { why, .. }) => {
+                let (builder, process) = this.ok_or(StartError::Died)?;
+                if !matches!(why, ProcessError::Threads(_)) || !plain {
+                    return Err(why.into());
+                }
+                let (news, seat) = builder.seat()?;
+                return builder.spawn(process, news, seat, |seat| seat.serve());
+            }
+        };
+        Manager::of(process, news, owner)
+    }
+
+    fn spawn(
+        self,
+        process: multiproc_process::Builder,
+        news: News,
+        seat: Seat,
+        serve: fn(Seat) -> Result<(), ServeError>,
+    ) -> Result<Manager, StartError> {
+        let owner = seat.owner;
+        let spawn = multiproc_process::Context::new(multiproc_process::StartMethod::Spawn);
+        let spawned = process.start_in(spawn, serve, seat);
+        let process = spawned.map_err(|not_started| not_started.why)?;
+        Manager::of(process, news, owner)
+    }
+
+    /// What the server's process is given.
+    fn seat(&self) -> Result<(News, Seat), StartError> {
+        let (news, tell) = Pipe::simplex().map_err(std::io::Error::other)?;
+        let key = match &self.key {
+            Some(key) => key.clone(),
+            None => random_key()?,
+        };
+        let seat = Seat {
+            route: self.address.as_ref().map(Where::of),
+            key,
+            owner: random()?,
+            limits: (
+                self.limits.clients,
+                self.limits.connections,
+                self.limits.message,
+            ),
+            any_user: self.any_user,
+            tell,
+        };
+        Ok((news, seat))
+    }
+
+    /// In the server's process.
+    fn run(mut self, seat: Seat) -> i32 {
+        let initializer = self.initializer.take();
+        let seat = match initializer {
+            None => seat,
+            Some(run) => match catch_unwind(AssertUnwindSafe(run)) {
+                Ok(()) => seat,
+                Err(panic) => {
+                    let why = crate::own::text_of(&*panic);
+                    let _ = seat
+                        .tell
+                        .send(Err(format!("the initializer panicked: {why}")));
+                    return 1;
+                }
+            },
+        };
+        match seat.serve_types(self.types) {
+            Ok(()) => 0,
+            Err(_) => 1,
+        }
+    }
+
+    /// A server in this process, which serves once it is told to: see [`Server`].
+    ///
+    /// # Errors
+    ///
+    /// [`ServeError`]; above all, somebody listens there. Over TCP a [key](Builder::key) is
+    /// asked for.
+    pub fn bind<A>(mut self, address: A) -> Result<Server, ServeError>
+    where
+        A: TryInto<Address>,
+        crate::BindError: From<A::Error>,
+    {
+        let address = address.try_into().map_err(crate::BindError::from)?;
+        if let Some(run) = self.initializer.take() {
+            run();
+        }
+        let Self {
+            key,
+            limits,
+            types,
+            any_user,
+            ..
+        } = self;
+        Server::new(Some(address), key, limits, types, any_user, random()?)
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("address", &self.address)
+            .field("limits", &self.limits)
+            .field("types", &self.types.names().collect::<Vec<_>>())
+            .finish_non_exhaustive()
+    }
+}
+
+fn random_key() -> std::io::Result<Vec<u8>> {
+    let mut key = vec![0; 32];
+    getrandom::fill(&mut key).map_err(std::io::Error::other)?;
+    Ok(key)
+}
+
+/// Where the server's process says where it serves.
+type News = multiproc_pipe::Receiver<Result<Route, String>>;
+
+/// What a server's process is given: its address, key and limits, and where to say that it
+/// serves. See [`Manager::start_with`].
+#[derive(Serialize, Deserialize)]
+#[must_use = "nobody is served until `serve`"]
+pub struct Seat {
+    route: Option<Where>,
+    key: Vec<u8>,
+    owner: u128,
+    limits: (usize, usize, usize),
+    any_user: bool,
+    tell: Sender<Result<Route, String>>,
+}
+
+impl Seat {
+    /// Serves until the manager is shut down. *Blocks until* then. *Wakes when* clients come. *If
+    /// a peer dies*: what it held comes back.
+    ///
+    /// # Errors
+    ///
+    /// [`ServeError`].
+    pub fn serve(self) -> Result<(), ServeError> {
+        self.serve_types(Types::default())
+    }
+
+    /// As [`Seat::serve`], with types of the user's own, as [`Builder::register`] takes them.
+    /// *Blocks*, *wakes* and *if a peer dies*: as there.
+    ///
+    /// # Errors
+    ///
+    /// [`ServeError`].
+    pub fn serve_with(self, register: impl FnOnce(Builder) -> Builder) -> Result<(), ServeError> {
+        let mut builder = register(Builder::new());
+        if let Some(run) = builder.initializer.take() {
+            run();
+        }
+        self.serve_types(builder.types)
+    }
+
+    fn serve_types(self, types: Types) -> Result<(), ServeError> {
+        // Ctrl-C is the program's; who started the server shuts it down.
+        let _ = SigSet::from(Signal::SIGINT).thread_block();
+        let (clients, connections, message) = self.limits;
+        let limits = Limits {
+            clients,
+            connections,
+            message,
+        };
+        let address = self.route.as_ref().map(Where::address);
+        let key = Some(self.key);
+        let server = Server::new(address, key, limits, types, self.any_user, self.owner);
+        let server = match server {
+            Ok(server) => server,
+            Err(why) => {
+                let _ = self.tell.send(Err(why.to_string()));
+                return Err(why);
+            }
+        };
+        step!("server: bound");
+        let told = self.tell.send(Ok(server.core.myself.route().clone()));
+        told.map_err(|_| ServeError::OwnerGone)?;
+        drop(self.tell);
+        step!("server: told");
+        server.serve_forever()
+    }
+}
+
+impl fmt::Debug for Seat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Seat").finish_non_exhaustive()
+    }
+}
+
+/// A server in this process: for programs that serve others, which [connect](Manager::connect).
+///
+/// ```rust,standalone_crate
+/// use multiproc_manager::{Dict, Manager, Server};
+/// use multiproc_process::Process;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let server = Server::builder().key("secret").bind("127.0.0.1:0")?;
+/// let address = server.address().clone();
+/// let program = Process::start(move || server.serve_forever())?;
+///
+/// let one = Manager::connect(&address, "secret")?;
+/// let config = one.dict::<String, u32>()?;
+/// config.insert("workers".to_owned(), 4)?;
+/// one.publish("config", &config)?;
+///
+/// let other = Manager::connect(&address, "secret")?;
+/// let found: Dict<String, u32> = other.find("config")?.expect("it was published");
+/// assert_eq!(found.get("workers")?, Some(4));
+/// # program.terminate()?;
+/// # let _ = program.join()?;
+/// # Ok(())
+/// # }
+/// ```
+#[doc(alias = "BaseManager")]
+#[doc(alias = "get_server")]
+pub struct Server {
+    core: Arc<Core>,
+    listener: Listener,
+}
+
+impl Server {
+    /// Options; [`Builder::bind`] makes the server.
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+
+    fn new(
+        address: Option<Address>,
+        key: Option<Vec<u8>>,
+        limits: Limits,
+        types: Types,
+        any_user: bool,
+        owner: u128,
+    ) -> Result<Self, ServeError> {
+        let mut options = Listener::options()
+            .handshake_timeout(HANDSHAKE)
+            .max_message(limits.message);
+        if let Some(key) = &key {
+            options = options.key(key);
+        }
+        if any_user {
+            options = options.any_user();
+        }
+        let listener = match address {
+            Some(Address::Tcp(_)) if key.is_none() => {
+                return Err(ServeError::NoKey);
+            }
+            Some(address) => options.bind(address)?,
+            None => options.bind_anywhere()?,
+        };
+        let route = Route {
+            place: Where::of(listener.address()),
+            key,
+        };
+        let core = Core::new(random()?, owner, limits, types, route);
+        Ok(Self {
+            core: Arc::new(core),
+            listener,
+        })
+    }
+
+    /// Where it listens: with the port, where the system has chosen one.
+    pub fn address(&self) -> &Address {
+        self.listener.address()
+    }
+
+    /// Serves all who connect.
+    ///
+    /// *Blocks until* it is shut down. *Wakes when* somebody connects. *If a peer dies*: what it
+    /// held comes back, and the server goes on.
+    ///
+    /// # Errors
+    ///
+    /// [`ServeError`].
+    pub fn serve_forever(&self) -> Result<(), ServeError> {
+        serve(&self.core, &self.listener)
+    }
+
+    /// Stops it, from another thread: it accepts nobody any more, and its clients get an error.
+    pub fn shutdown(&self) {
+        self.core.stopping.store(true, Relaxed);
+        self.listener.close();
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("address", self.address())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Makes objects in a server process, and gives proxies for them.
+///
+/// ```rust,standalone_crate
+/// use multiproc_manager::Manager;
+/// use multiproc_process::{Process, join_all};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let manager = Manager::start()?;
+/// let (dict, list) = (manager.dict::<u32, u32>()?, manager.list::<u32>()?);
+/// let children = Process::start_each(0..4, |_| {
+///     let me = std::process::id();
+///     dict.insert(me, me).unwrap();
+///     list.push(1).unwrap();
+/// })?;
+/// join_all(children)?;
+/// assert_eq!((dict.len()?, list.to_vec()?), (4, vec![1; 4]));
+/// manager.shutdown()?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Who [starts](Manager::start) it owns the server, which ends with this value. In a forked child
+/// the copy makes objects, too, and its drop does nothing.
+#[doc(alias = "SyncManager")]
+#[doc(alias = "SharedMemoryManager")]
+pub struct Manager {
+    remote: Arc<Remote>,
+    owner: Option<Owner>,
+}
+
+struct Owner {
+    number: u128,
+    process: Process,
+    generation: u64,
+    hook: Option<ExitHook>,
+}
+
+impl Manager {
+    /// Starts a server: [`Builder::start`] without options.
+    ///
+    /// *Blocks until* the server serves. *Wakes when* it says so. *If a peer dies*: an error.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`]; nothing is left behind.
+    #[doc(alias = "multiprocessing.Manager")]
+    pub fn start() -> Result<Self, StartError> {
+        Self::builder().start()
+    }
+
+    /// Options; [`Builder::start`] starts the server.
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+
+    /// Starts a server by spawning a process that runs `serve`, also in a program with several
+    /// threads. That function registers what the server is to know:
+    ///
+    /// ```no_run
+    /// # use multiproc_manager::{Manager, Seat, ServeError, managed};
+    /// # #[derive(Default)] struct Counter(i64);
+    /// # impl Counter { fn add(&mut self, n: i64) -> i64 { self.0 += n; self.0 } }
+    /// # managed! { proxy CounterProxy for Counter { fn add(&mut self, n: i64) -> i64; } }
+    /// fn serve(seat: Seat) -> Result<(), ServeError> {
+    ///     seat.serve_with(|server| server.register(Counter::default))
+    /// }
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// multiproc_process::entry();
+    /// let manager = Manager::start_with(serve)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// *Blocks until* the server serves. *Wakes when* it says so. *If a peer dies*: an error.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`]; nothing is left behind.
+    pub fn start_with(serve: fn(Seat) -> Result<(), ServeError>) -> Result<Self, StartError> {
+        let builder = Builder::new();
+        let (news, seat) = builder.seat()?;
+        builder.spawn(Process::builder().daemon(true), news, seat, serve)
+    }
+
+    fn of(process: Process, news: News, number: u128) -> Result<Self, StartError> {
+        let told = news.recv();
+        let route = match told {
+            Ok(Ok(route)) => route,
+            failed => {
+                let _ = process.join_timeout(GRACE);
+                let _ = process.kill();
+                let _ = process.join();
+                return Err(match failed {
+                    Ok(Err(why)) => StartError::Server(why),
+                    _ => StartError::Died,
+                });
+            }
+        };
+        let remote = Remote::connect(route).inspect_err(|_| {
+            let _ = process.kill();
+            let _ = process.join();
+        })?;
+        let hook = {
+            let (remote, process) = (remote.clone(), process.clone());
+            // Before the children are joined, and the server terminated as a daemon.
+            multiproc_process::at_exit_with_priority(1, move || {
+                let _ = end(&remote, number, &process);
+            })
+        };
+        Ok(Self {
+            remote,
+            owner: Some(Owner {
+                number,
+                process,
+                generation: fork::generation(),
+                hook: Some(hook),
+            }),
+        })
+    }
+
+    /// Connects to a server at this address. *Blocks until* it answers. *Wakes when* it does. *If
+    /// a peer dies*: an error.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`]: nobody is there, or the key is another one.
+    pub fn connect<A>(address: A, key: impl AsRef<[u8]>) -> Result<Self, CallError>
+    where
+        A: TryInto<Address, Error: fmt::Display>,
+    {
+        Self::connect_to(address, Some(key.as_ref().to_vec()))
+    }
+
+    /// Connects to a server that has no key. *Blocks*, *wakes* and *if a peer dies*: as
+    /// [`Manager::connect`].
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`].
+    pub fn connect_without_key<A>(address: A) -> Result<Self, CallError>
+    where
+        A: TryInto<Address, Error: fmt::Display>,
+    {
+        Self::connect_to(address, None)
+    }
+
+    fn connect_to<A>(address: A, key: Option<Vec<u8>>) -> Result<Self, CallError>
+    where
+        A: TryInto<Address, Error: fmt::Display>,
+    {
+        let address = address.try_into();
+        let address = address.map_err(|e| CallError::Connect(e.to_string()))?;
+        let place = Where::of(&address);
+        let remote = Remote::connect(Route { place, key })?;
+        Ok(Self {
+            remote,
+            owner: None,
+        })
+    }
+
+    /// Shuts the server down: everybody who calls it gets an error from then on, and the shared
+    /// memory that it made loses its names. Dropping the manager does the same.
+    ///
+    /// *Blocks until* the server's process has ended, for at most some seconds, after which it is
+    /// killed. *Wakes when* it ends. *If a peer dies*: when it is the server, that is an error.
+    ///
+    /// # Errors
+    ///
+    /// [`ShutdownError`].
+    pub fn shutdown(mut self) -> Result<(), ShutdownError> {
+        self.shut_down()
+    }
+
+    fn shut_down(&mut self) -> Result<(), ShutdownError> {
+        let mine = |owner: &Owner| owner.generation == fork::generation();
+        let Some(mut owner) = self.owner.take().filter(mine) else {
+            return Err(ShutdownError::NotOwner);
+        };
+        if let Some(hook) = owner.hook.take() {
+            hook.cancel();
+        }
+        end(&self.remote, owner.number, &owner.process)
+    }
+
+    /// Where the server listens.
+    pub fn address(&self) -> Address {
+        self.remote.route().place.address()
+    }
+
+    /// The key of the server, if it has one: who has both can [connect](Manager::connect).
+    pub fn key(&self) -> Option<&[u8]> {
+        self.remote.route().key.as_deref()
+    }
+
+    /// The server's process, if it was started here.
+    pub fn process(&self) -> Option<&Process> {
+        self.owner.as_ref().map(|owner| &owner.process)
+    }
+
+    /// What the server has at this moment.
+    pub fn numbers(&self) -> Result<Numbers, CallError> {
+        match self.remote.ask(Ask::Numbers)? {
+            Answer::Numbers(numbers) => Ok(numbers),
+            _ => Err(unexpected().into()),
+        }
+    }
+
+    fn handle(&self, what: Make, tag: String) -> Result<Arc<Handle>, CallError> {
+        match self.remote.ask(Ask::Make { what, tag })? {
+            Answer::Number(object) => Ok(Arc::new(Handle::counted(self.remote.clone(), object))),
+            _ => Err(unexpected().into()),
+        }
+    }
+
+    fn new_object<P: Proxy>(&self, what: Make) -> Result<P, CallError> {
+        self.handle(what, P::tag()).map(P::of)
+    }
+
+    /// A new, empty dict.
+    pub fn dict<K, V>(&self) -> Result<Dict<K, V>, CallError> {
+        self.new_object(Make::Dict)
+    }
+
+    /// A new, empty list.
+    pub fn list<T>(&self) -> Result<List<T>, CallError> {
+        self.new_object(Make::List {
+            items: Vec::new(),
+            fixed: false,
+        })
+    }
+
+    /// A new, empty set.
+    pub fn set<T>(&self) -> Result<Set<T>, CallError> {
+        self.new_object(Make::Set)
+    }
+
+    /// A new, empty namespace.
+    #[doc(alias = "Namespace")]
+    pub fn namespace(&self) -> Result<Namespace, CallError> {
+        self.new_object(Make::Dict)
+    }
+
+    /// A new queue of any number of items.
+    #[doc(alias = "Queue")]
+    pub fn queue<T>(&self) -> Result<Queue<T>, CallError> {
+        self.new_object(Make::Queue { capacity: None })
+    }
+
+    /// A new queue of at most so many items (at least one).
+    #[doc(alias = "maxsize")]
+    pub fn bounded_queue<T>(&self, capacity: usize) -> Result<Queue<T>, CallError> {
+        let capacity = Some(capacity.max(1) as u64);
+        self.new_object(Make::Queue { capacity })
+    }
+
+    /// A new queue of any number of items, whose end one can wait for.
+    #[doc(alias = "JoinableQueue")]
+    pub fn joinable_queue<T>(&self) -> Result<JoinableQueue<T>, CallError> {
+        self.new_object(Make::Queue { capacity: None })
+    }
+
+    /// A new queue of at most so many items (at least one), whose end one can wait for.
+    pub fn bounded_joinable_queue<T>(
+        &self,
+        capacity: usize,
+    ) -> Result<JoinableQueue<T>, CallError> {
+        let capacity = Some(capacity.max(1) as u64);
+        self.new_object(Make::Queue { capacity })
+    }
+
+    /// A new event, not set.
+    pub fn event(&self) -> Result<Event, CallError> {
+        self.new_object(Make::Event)
+    }
+
+    /// A new lock, free.
+    pub fn lock(&self) -> Result<Lock, CallError> {
+        self.new_object(Make::Lock { recursive: false })
+    }
+
+    /// A new recursive lock, free.
+    pub fn rlock(&self) -> Result<RLock, CallError> {
+        self.new_object(Make::Lock { recursive: true })
+    }
+
+    /// A new semaphore of this value (at most 2^31 - 1).
+    pub fn semaphore(&self, value: u32) -> Result<Semaphore, CallError> {
+        let bounded = false;
+        self.new_object(Make::Semaphore { value, bounded })
+    }
+
+    /// A new semaphore of this value (at most 2^31 - 1), which is its bound.
+    pub fn bounded_semaphore(&self, value: u32) -> Result<BoundedSemaphore, CallError> {
+        let bounded = true;
+        self.new_object(Make::Semaphore { value, bounded })
+    }
+
+    /// A new condition, over a recursive lock of its own.
+    pub fn condition(&self) -> Result<Condition, CallError> {
+        self.new_object(Make::Condition { lock: None })
+    }
+
+    /// A new condition over this [`Lock`] or [`RLock`].
+    pub fn condition_over(&self, lock: &impl Proxy) -> Result<Condition, CallError> {
+        let lock = Some(self.number_of(lock)?);
+        self.new_object(Make::Condition { lock })
+    }
+
+    /// A new barrier for so many (at least one).
+    pub fn barrier(&self, parties: u32) -> Result<Barrier, CallError> {
+        if parties == 0 {
+            return Err(CallError::Refused("a barrier of nobody".into()));
+        }
+        self.new_object(Make::Barrier { parties })
+    }
+
+    fn fixed<T: Serialize, P: Proxy>(&self, items: &[T]) -> Result<P, CallError> {
+        let stored = items.iter().map(|item| store(&self.remote, item));
+        self.new_object(Make::List {
+            items: stored.collect::<Result<_, _>>()?,
+            fixed: true,
+        })
+    }
+
+    /// A new value.
+    #[doc(alias = "Value")]
+    pub fn value<T: Serialize + DeserializeOwned>(&self, value: T) -> Result<Value<T>, CallError> {
+        self.fixed(&[value])
+    }
+
+    /// A new array of these items; its length stays.
+    #[doc(alias = "Array")]
+    pub fn array<T: Serialize + DeserializeOwned>(
+        &self,
+        items: impl IntoIterator<Item = T>,
+    ) -> Result<Array<T>, CallError> {
+        self.fixed(&items.into_iter().collect::<Vec<_>>())
+    }
+
+    /// A new object of a type that was [registered](Builder::register), behind the proxy that
+    /// [`managed!`](crate::managed!) made.
+    pub fn make<P: Proxy>(&self) -> Result<P, CallError> {
+        self.new_object(Make::Own(P::tag()))
+    }
+
+    /// Shared memory of so many bytes, whose name goes with the server: who has it open keeps
+    /// it. For processes of the server's machine.
+    ///
+    /// # Errors
+    ///
+    /// [`MemoryError`].
+    #[doc(alias = "SharedMemory")]
+    pub fn shared_memory(&self, size: usize) -> Result<SharedMemory, MemoryError> {
+        let name = self.text(Ask::Memory(size as u64))?;
+        Ok(SharedMemory::open(&name)?)
+    }
+
+    /// A list in shared memory, whose name goes with the server. The name comes with it: others
+    /// open it by that. For processes of the server's machine.
+    ///
+    /// # Errors
+    ///
+    /// [`MemoryError`].
+    #[doc(alias = "ShareableList")]
+    pub fn shareable_list(
+        &self,
+        items: impl IntoIterator<Item = Item>,
+    ) -> Result<(String, ShareableList), MemoryError> {
+        let items = items.into_iter().collect();
+        let name = self.text(Ask::ShareableList(items))?;
+        let list = ShareableList::open(&name)?;
+        Ok((name, list))
+    }
+
+    fn text(&self, ask: Ask) -> Result<String, CallError> {
+        match self.remote.ask(ask)? {
+            Answer::Text(text) => Ok(text),
+            _ => Err(unexpected().into()),
+        }
+    }
+
+    fn number_of(&self, proxy: &impl Proxy) -> Result<u64, CallError> {
+        match proxy.handle().remote.is(&self.remote) {
+            true => Ok(proxy.handle().object),
+            false => Err(CallError::Refused("it is another manager's object".into())),
+        }
+    }
+
+    /// Gives an object a name, by which other programs [find](Manager::find) it. The name keeps
+    /// it, until it is [withdrawn](Manager::withdraw).
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError`].
+    pub fn publish(&self, name: &str, proxy: &impl Proxy) -> Result<(), PublishError> {
+        let object = self.number_of(proxy)?;
+        let name = name.to_owned();
+        let answer = self.remote.ask(Ask::Publish {
+            name: name.clone(),
+            object,
+        });
+        match answer.map_err(CallError::from)? {
+            Answer::Flag(true) => Ok(()),
+            Answer::Flag(false) => Err(PublishError::Taken(name)),
+            _ => Err(CallError::from(unexpected()).into()),
+        }
+    }
+
+    /// Takes a name back. True if it was there.
+    pub fn withdraw(&self, name: &str) -> Result<bool, CallError> {
+        match self.remote.ask(Ask::Withdraw(name.to_owned()))? {
+            Answer::Flag(was_there) => Ok(was_there),
+            _ => Err(unexpected().into()),
+        }
+    }
+
+    /// The object that somebody published under this name; `None` if nobody has.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::OtherType`] names both types, if it is another than `P` is for.
+    pub fn find<P: Proxy>(&self, name: &str) -> Result<Option<P>, CallError> {
+        let (name, tag) = (name.to_owned(), P::tag());
+        match self.remote.ask(Ask::Find { name, tag }) {
+            Ok(Answer::Number(object)) => {
+                let handle = Handle::counted(self.remote.clone(), object);
+                Ok(Some(P::of(Arc::new(handle))))
+            }
+            Err(Failed::There(Failure::NotNow)) => Ok(None),
+            Ok(_) => Err(unexpected().into()),
+            Err(other) => Err(other.into()),
+        }
+    }
+}
+
+/// Ends a server that is a child of this process.
+fn end(remote: &Remote, owner: u128, process: &Process) -> Result<(), ShutdownError> {
+    // Where that does not work out, it ends otherwise.
+    let _ = remote.ask(Ask::Shutdown(owner));
+    remote.forget();
+    let exit = match process.join_timeout(GRACE) {
+        Ok(exit) => exit,
+        Err(_) => {
+            let _ = process.kill();
+            process.join()?
+        }
+    };
+    match exit.success() {
+        true => Ok(()),
+        false => Err(ShutdownError::Exit(exit)),
+    }
+}
+
+impl Drop for Manager {
+    fn drop(&mut self) {
+        let _ = self.shut_down();
+    }
+}
+
+impl fmt::Debug for Manager {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Manager")
+            .field("server", &self.remote)
+            .field("process", &self.process())
+            .finish()
+    }
+}
