@@ -9,7 +9,7 @@ if ! cargo deny --version 2>/dev/null | grep -qxF "cargo-deny $version"; then
     tools="${CARGO_TARGET_DIR:-$PWD/target}/tools"
     export PATH="$tools/bin:$PATH"
     # Unoptimized: it is quicker to build, and has little to do.
-    env -u CARGO_TARGET_DIR cargo install cargo-deny --quiet --version "$version" --locked --debug --root "$tools"
+    env -u CARGO_TARGET_DIR cargo install cargo-deny --version "$version" --locked --debug --root "$tools"
 fi
 
 cargo deny check licenses bans sources
