@@ -4,7 +4,9 @@
 use multiproc::codec;
 use multiproc::core::{courier, deadline, ends, fd, guarded, holder, identity, places, robust};
 use multiproc::core::{wait, watch};
-use multiproc::{lock, pipe, process, queue, ring, rlock, segment, semaphore, value};
+use multiproc::{
+    lock, manager, pipe, pool, process, queue, ring, rlock, segment, semaphore, value,
+};
 use multiproc_parcel as parcel;
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -91,6 +93,39 @@ fn objects_handles_and_plain_words_belong_to_no_thread() {
         process::Current,
         process::ExitHook,
         ring::Ring,
+        pool::Pool,
+        pool::BasicPool<u64>,
+        pool::Closing<u64>,
+        pool::Tasks,
+        pool::CapturingPool<u64, u64, u64>,
+        pool::CapturingTasks<u64, u64>,
+        pool::AsyncResult<u64>,
+        pool::Awaited<u64>,
+        pool::Imap<std::vec::IntoIter<u64>, u64>,
+        manager::Manager,
+        manager::Server,
+        manager::Dict<String, u64>,
+        manager::DictIter<String, u64>,
+        manager::Entry<'static, String, u64>,
+        manager::List<String>,
+        manager::Array<u64>,
+        manager::Value<u64>,
+        manager::Set<String>,
+        manager::SetIter<String>,
+        manager::Namespace,
+        manager::Queue<String>,
+        manager::JoinableQueue<String>,
+        manager::Event,
+        manager::Lock,
+        manager::RLock,
+        manager::Semaphore,
+        manager::BoundedSemaphore,
+        manager::Condition,
+        manager::Barrier,
+        manager::RemoteIter<u64>,
+        manager::Seat,
+        process::Functions,
+        process::Code,
         // What one says, and is told.
         segment::SharedOptions<multiproc::Event>,
         segment::Naming,
@@ -130,6 +165,12 @@ fn objects_handles_and_plain_words_belong_to_no_thread() {
         parcel::Descriptor<u64>,
         rlock::Levels,
         multiproc::Error,
+        pool::Ended,
+        pool::Progress,
+        pool::NotReady,
+        process::NotOurs,
+        manager::Numbers,
+        manager::Op,
         // The floor.
         courier::Courier,
         courier::Withdrawal,
@@ -215,15 +256,18 @@ fn a_message_need_not_be_send() {
     assert_all(&neither, false, false);
 }
 
-/// Not named above: what is public for models alone, what is hidden, what a feature brings, and a
+/// Not named above: what is public for models or macros alone, what is hidden, what a feature brings, and a
 /// type that is never made.
-const NOT_HERE: [&str; 9] = [
+const NOT_HERE: [&str; 12] = [
+    "Arguments",
     "Claimed",
     "Flow",
     "Foreign",
+    "Handle",
     "Pipe",
     "RawSyncEvent",
     "Reserved",
+    "Returned",
     "RingParts",
     "SlotParts",
     "State",

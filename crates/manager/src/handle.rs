@@ -178,6 +178,7 @@ enum Place {
 }
 
 /// A handle of a managed object: what can be published by name, stored in containers, and sent.
+#[doc(alias = "BaseProxy")]
 pub trait Proxy: Sized {
     #[doc(hidden)]
     fn handle(&self) -> &Arc<Handle>;

@@ -721,33 +721,39 @@ impl Manager {
     }
 
     /// A new event, not set.
+    #[doc(alias = "Event")]
     pub fn event(&self) -> Result<Event, CallError> {
         self.new_object(Make::Event)
     }
 
     /// A new lock, free.
+    #[doc(alias = "Lock")]
     pub fn lock(&self) -> Result<Lock, CallError> {
         self.new_object(Make::Lock { recursive: false })
     }
 
     /// A new recursive lock, free.
+    #[doc(alias = "RLock")]
     pub fn rlock(&self) -> Result<RLock, CallError> {
         self.new_object(Make::Lock { recursive: true })
     }
 
     /// A new semaphore of this value (at most 2^31 - 1).
+    #[doc(alias = "Semaphore")]
     pub fn semaphore(&self, value: u32) -> Result<Semaphore, CallError> {
         let bounded = false;
         self.new_object(Make::Semaphore { value, bounded })
     }
 
     /// A new semaphore of this value (at most 2^31 - 1), which is its bound.
+    #[doc(alias = "BoundedSemaphore")]
     pub fn bounded_semaphore(&self, value: u32) -> Result<BoundedSemaphore, CallError> {
         let bounded = true;
         self.new_object(Make::Semaphore { value, bounded })
     }
 
     /// A new condition, over a recursive lock of its own.
+    #[doc(alias = "Condition")]
     pub fn condition(&self) -> Result<Condition, CallError> {
         self.new_object(Make::Condition { lock: None })
     }
@@ -759,6 +765,7 @@ impl Manager {
     }
 
     /// A new barrier for so many (at least one).
+    #[doc(alias = "Barrier")]
     pub fn barrier(&self, parties: u32) -> Result<Barrier, CallError> {
         if parties == 0 {
             return Err(CallError::Refused("a barrier of nobody".into()));
