@@ -35,7 +35,7 @@ use std::time::Duration;
 /// How long a server may take to end in order.
 const GRACE: Duration = Duration::from_secs(3);
 /// How long a client may take for its handshake: others wait while many take long.
-const HANDSHAKE: Duration = Duration::from_secs(2);
+const HANDSHAKE: Duration = Duration::from_secs(5);
 
 /// What a server is to be like: for [`Manager`]s that start one, and for [`Server`]s.
 #[must_use = "this starts nothing until `start` or `bind`"]

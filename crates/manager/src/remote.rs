@@ -119,31 +119,38 @@ impl Here {
     }
 }
 
-fn hello(route: &Route) -> Result<(Wire, u128), CallError> {
-    let connect = |e| match e {
-        ConnectError::NotFound(_) => CallError::ServerGone,
-        ConnectError::Handshake(HandshakeError::Left) => CallError::ServerGone,
-        other => CallError::Connect(other.to_string()),
-    };
+/// Handshakes that may come to nothing (a server that is very busy gives them up) before the
+/// server is taken for unreachable.
+const ATTEMPTS: u32 = 5;
+
+fn connect(route: &Route) -> Result<Wire, CallError> {
     let mut options = Client::options();
     if let Some(key) = &route.key {
         options = options.key(key);
     }
-    let wire = match options.connect(route.place.address()) {
-        // Perhaps as the server died in the middle of it: then nobody is there any more.
-        Err(ConnectError::Handshake(HandshakeError::Pipe(_) | HandshakeError::Io(_))) => {
-            options.connect(route.place.address())
+    let mut attempt = 1;
+    loop {
+        match options.connect(route.place.address()) {
+            Ok(wire) => return Ok(wire),
+            Err(ConnectError::NotFound(_)) => return Err(CallError::ServerGone),
+            // Where it died, nobody listens any more.
+            Err(ConnectError::Handshake(
+                HandshakeError::Left | HandshakeError::Pipe(_) | HandshakeError::Io(_),
+            )) if attempt < ATTEMPTS => attempt += 1,
+            Err(other) => return Err(CallError::Connect(other.to_string())),
         }
-        other => other,
-    };
-    let wire: Wire = wire.map_err(connect)?;
+    }
+}
+
+fn hello(route: &Route) -> Result<(Wire, u128), CallError> {
+    let wire = connect(route)?;
     step!("client: connected");
     let hello = Hello {
         account: account().map_err(|e| CallError::Connect(e.to_string()))?,
         process: Identity::me().to_bits(),
     };
-    let sent = wire.send(Request::Hello(hello));
-    sent.map_err(|_| CallError::ServerGone)?;
+    // Where it is not taken, the answer says why.
+    let _ = wire.send(Request::Hello(hello));
     step!("client: hello said");
     match wire.recv() {
         Ok(Answer::Welcome(nonce)) => Ok((wire, nonce)),

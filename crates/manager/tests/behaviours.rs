@@ -103,6 +103,7 @@ managed! {
 
 /// What another program takes a counter for.
 mod elsewhere {
+    #![allow(dead_code, reason = "only the names of its methods are used")]
     struct Counter;
 
     impl Counter {
@@ -311,7 +312,7 @@ fn g8_a_size_that_changes_ends_an_iteration() -> Outcome {
     assert_eq!(seen, 1_000);
     let mut iteration = dict.iter();
     assert_eq!(iteration.next().unwrap()?, (0, 0));
-    let child = Process::start(|| drop(dict.remove(&999).unwrap()))?;
+    let child = Process::start(|| assert_eq!(dict.remove(&999).unwrap(), Some(999)))?;
     ends_well(&child);
     let rest: Result<Vec<_>, _> = iteration.collect();
     assert_eq!(rest.unwrap_err(), IterError::Changed);
@@ -496,6 +497,10 @@ fn g19_proxies_compare_by_identity() -> Outcome {
     all.extend([one.clone(), other.clone()])?;
     assert_eq!(all.get(1)?.unwrap(), other);
     assert_eq!(all.index_of(&other)?, Some(1));
+    #[allow(
+        clippy::mutable_key_type,
+        reason = "by identity, which does not change"
+    )]
     let mut known = std::collections::HashSet::from([one]);
     assert!(!known.insert(all.get(0)?.unwrap()));
     Ok(())

@@ -7,7 +7,7 @@ use crate::handshake::{Answer, ClientHello, HandshakeError, Hello, Line, Terms};
 use crate::options::{Pipe, message_tag};
 use crate::stream;
 use multiproc_core::deadline::Deadline;
-use multiproc_core::{fd, step};
+use multiproc_core::{fd, handover, step};
 use multiproc_message::ends::{Reader, Writer};
 use multiproc_parcel as parcel;
 use std::fmt;
@@ -446,8 +446,9 @@ impl Listener {
 
     fn remove_file(&self) {
         match &self.file {
-            // A forked copy removes nothing.
-            Some((path, pid)) if *pid == std::process::id() => {
+            // A forked copy removes nothing; nor does who has moved it into a child, that listens
+            // there now. (The child leaves the file: whoever binds next replaces it.)
+            Some((path, pid)) if *pid == std::process::id() && !handover::is_on() => {
                 let _ = fs::remove_file(path);
             }
             _ => {}

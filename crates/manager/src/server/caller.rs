@@ -5,7 +5,6 @@ use crate::error::Failure;
 use crate::stored::Stored;
 use crate::wire::{Answer, Patience, Request};
 use multiproc_core::deadline::Deadline;
-use multiproc_core::identity::Identity;
 use multiproc_core::wait::SLICE;
 use multiproc_pipe::{Connection, Ready};
 use parking_lot::{Condvar, Mutex, RwLockReadGuard};
@@ -68,7 +67,7 @@ impl Caller {
 
     /// Does anybody still wait for the answer?
     fn is_waited_for(&self) -> bool {
-        let mut alive = Identity::is_alive;
+        let mut alive = |process| self.core.is_alive(process);
         // It says nothing while it waits: what could come is the end.
         !self.core.stopping.load(Relaxed) && !self.wire.is_ready(Some(&mut alive))
     }

@@ -18,6 +18,9 @@ use crate::remote::{Remote, Route};
 use crate::stored::Stored;
 use crate::wire::{Answer, Call};
 use caller::{Caller, Wire};
+use multiproc_core::deadline::Deadline;
+use multiproc_core::identity::Identity;
+use multiproc_core::wait::SLICE;
 use parking_lot::{Mutex, RwLock};
 pub(crate) use serve::{Limits, serve};
 use std::collections::HashMap;
@@ -71,6 +74,8 @@ pub(crate) struct Core {
     pub(crate) table: Mutex<Table>,
     pub(crate) world: RwLock<()>,
     pub(crate) stopping: AtomicBool,
+    /// Who was looked for in this slice: many threads may wait for the same processes.
+    looked: Mutex<(Deadline, HashMap<Identity, bool>)>,
     /// Open connections, by number.
     wires: Mutex<HashMap<u64, Arc<Wire>>>,
     /// Names of memory that goes with the server.
@@ -100,9 +105,22 @@ impl Core {
             table: Mutex::default(),
             world: RwLock::new(()),
             stopping: AtomicBool::new(false),
+            looked: Mutex::new((Deadline::NOW, HashMap::new())),
             wires: Mutex::default(),
             memory: Mutex::default(),
         }
+    }
+
+    /// Does this process live, as of half a slice ago at most?
+    pub(crate) fn is_alive(&self, process: Identity) -> bool {
+        let mut looked = self.looked.lock();
+        if looked.0.passed() {
+            *looked = (Deadline::after(SLICE / 2), HashMap::new());
+        }
+        *looked
+            .1
+            .entry(process)
+            .or_insert_with(|| process.is_alive())
     }
 
     pub(crate) fn put_in(&self, value: &Stored) -> Result<(), Failure> {
