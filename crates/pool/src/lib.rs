@@ -69,7 +69,7 @@
 //!    the ring, or has its answer.
 //! 3. A worker is killed for a task only after that very task was marked in its slot; it ends a
 //!    task only if there is no mark. So no kill hits the task after.
-//! 4. Nothing of the user's runs under a lock, and a panic of it is caught.
+//! 4. Nothing of the user's runs under a lock that another result needs, and a panic of it is caught.
 //! 5. A record that was scribbled over is an error, never a jump: functions are named by numbers
 //!    with a seal over a secret of this pool ([`Functions`](multiproc_process::Functions)).
 //!

@@ -163,7 +163,7 @@ impl<E> BasicPool<E> {
         self.tasks.clone()
     }
 
-    /// The pids of the process that keeps the workers, for those who look on from outside.
+    /// The pid of the process that keeps the workers, which are its children.
     pub fn keeper_pid(&self) -> u32 {
         self.tasks.owner.keeper().pid()
     }
