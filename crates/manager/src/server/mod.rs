@@ -177,6 +177,10 @@ impl Core {
 
     /// What is to be done now and then.
     fn chores(&self) {
+        let gone = self.table.lock().gone();
+        for account in gone {
+            self.end_account(account);
+        }
         let suspicious = {
             let mut table = self.table.lock();
             table.sweep();
@@ -191,9 +195,15 @@ impl Core {
         }
     }
 
-    /// The process of this account is gone, or all its connections are.
-    fn account_ended(&self, account: u128) {
-        let objects = self.table.lock().all();
+    /// The process of this account is gone: what it held comes back.
+    fn end_account(&self, account: u128) {
+        let objects = {
+            let mut table = self.table.lock();
+            if !table.end(account) {
+                return;
+            }
+            table.all()
+        };
         for object in &objects {
             object.body.account_ended(account, self);
         }
