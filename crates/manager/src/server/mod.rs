@@ -10,6 +10,8 @@
 pub(crate) mod caller;
 mod serve;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use crate::error::Failure;
 use crate::own::Types;
