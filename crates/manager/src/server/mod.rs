@@ -27,6 +27,7 @@ pub(crate) use serve::{Limits, serve};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Instant;
 use table::Table;
 
 /// A managed object in its server.
@@ -77,6 +78,8 @@ pub(crate) struct Core {
     pub(crate) stopping: AtomicBool,
     /// Who was looked for in this slice: many threads may wait for the same processes.
     looked: Mutex<(Deadline, HashMap<Identity, bool>)>,
+    /// Not before then circles are looked for: it takes a twentieth of the time at most.
+    next_look: Mutex<Deadline>,
     /// Open connections, by number.
     wires: Mutex<HashMap<u64, Arc<Wire>>>,
     /// Names of memory that goes with the server.
@@ -107,6 +110,7 @@ impl Core {
             world: RwLock::new(()),
             stopping: AtomicBool::new(false),
             looked: Mutex::new((Deadline::NOW, HashMap::new())),
+            next_look: Mutex::new(Deadline::NOW),
             wires: Mutex::default(),
             memory: Mutex::default(),
         }
@@ -188,10 +192,14 @@ impl Core {
             table.sweep();
             table.is_suspicious()
         };
-        if suspicious {
+        let mut next_look = self.next_look.lock();
+        if suspicious && next_look.passed() {
+            let begun = Instant::now();
             let _nobody_moves_anything = self.world.write();
             self.table.lock().collect_circles();
+            *next_look = Deadline::after(begun.elapsed() * 20);
         }
+        drop(next_look);
         if self.table.lock().has_dead() {
             self.bury();
         }
