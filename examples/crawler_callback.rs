@@ -29,8 +29,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let pool = Pool::new(4)?;
     for url in &urls {
         let file = file.clone();
-        let _ = pool
-            .apply_async(fetch, url.clone())?
+        pool.apply_async(fetch, url.clone())?
             .callback(move |page| save(page, &file))
             .error_callback(|error| eprintln!("{error}"));
     }
@@ -49,7 +48,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// Runs in the parent, in one thread: two of them never write at the same time.
-fn save(page: &Result<Page, String>, file: &PathBuf) {
+fn save(page: &Result<Page, String>, file: &Path) {
     let written = match page {
         Ok(page) => append(file, &format!("url:{} size:{}", page.url, page.text.len())),
         Err(why) => Err(io::Error::other(why.clone())),

@@ -53,8 +53,7 @@ fn main() -> mp::Result {
     for (n, visitor) in visitors.take(if stays { usize::MAX } else { clients.len() }) {
         let number = n + 1;
         println!("accepted connection {number}");
-        let _ = pool
-            .apply_async(talk, Descriptor(visitor?))?
+        pool.apply_async(talk, Descriptor(visitor?))?
             .callback(move |end| match end {
                 Ok(lines) => println!("connection {number} ends after {lines} lines"),
                 Err(error) => println!("connection {number} failed: {error}"),

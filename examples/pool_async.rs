@@ -30,9 +30,7 @@ fn main() -> mp::Result {
                 Err(error) => failed(&error),
             }
         } else {
-            // To keep what this gives is not needed: the callbacks have the result.
-            let _ = pool
-                .apply_async(task, (n, pause))?
+            pool.apply_async(task, (n, pause))?
                 .callback(|said| done(said))
                 .error_callback(failed);
         }

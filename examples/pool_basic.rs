@@ -19,7 +19,8 @@ fn main() -> mp::Result {
     println!("start");
     let pool = Pool::new(4)?;
     for n in 0..4 {
-        let _ = pool.apply_async(task, (n, options.seconds(1.0)))?; // done, whoever asks for it
+        // It is done, whether anybody asks for its result or not.
+        pool.apply_async(task, (n, options.seconds(1.0)))?;
     }
     pool.close().join()?;
     println!("end");
