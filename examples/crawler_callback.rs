@@ -15,7 +15,7 @@ use multiproc::{self as mp, Pool};
 use std::error::Error;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use web::{Page, fetch, urls};
 
 fn main() -> Result<(), Box<dyn Error>> {
