@@ -24,6 +24,7 @@
 //! | [`guarded`] | plain data under a lock |
 //! | [`watch`] | waiting for a process that may be dead |
 //! | [`identity`] | who is alive: pid and start time |
+//! | [`idle`] | workers without work, and who is to be woken |
 //! | [`places`] | a table of who holds a permit, or waits for its turn |
 //! | [`ends`] | registration: who holds an end of a queue or pipe |
 //! | [`handover`] | ends that move into a child |
@@ -58,6 +59,7 @@ pub mod guarded;
 pub mod handover;
 pub mod holder;
 pub mod identity;
+pub mod idle;
 #[cfg(loom)]
 pub mod model;
 pub mod places;

@@ -1,24 +1,6 @@
 //! The words that a pool's processes share beside the two rings: who runs what, who sleeps, what
-//! was cancelled, and whether the pool is to go on.
-//!
-//! # Who is to be woken
-//!
-//! At most one idle worker is the *searcher*: it spins on the tasks' ring. The others sleep, each
-//! on its own bell, with their bit set. Whoever puts tasks looks: while there is a searcher it wakes
-//! nobody; else it wakes one sleeper. A searcher (or a woken one) that takes a task steps down and
-//! wakes the next sleeper if more is there. So a conversation of one task at a time keeps one
-//! worker awake and costs no system call, and a load of tasks wakes all.
-//!
-//! ```text
-//! putter                          worker that goes to sleep
-//!   COMMIT                          searcher = 0, its bit = 1
-//!   fence                           fence
-//!   searcher? bits? wake            a record? then back; else sleep
-//! ```
-//!
-//! One of the two sees the other (PAIRS idle). A worker that is killed as the searcher, or with a
-//! wake-up in its hands, is buried by the keeper, which then wakes another; and no sleep is longer
-//! than a slice.
+//! was cancelled, and whether the pool is to go on. (Who is woken, is told in
+//! [`multiproc_core::idle`].)
 //!
 //! # What runs where
 //!
@@ -28,9 +10,8 @@
 //! task; the worker ends a task by compare-and-swap, too, and stops if that fails. So a kill never
 //! hits the next task.
 
+use multiproc_core::idle::Idle;
 use multiproc_core::prim::{AtomicU32, AtomicU64, Ordering::*, fence};
-use multiproc_core::wait;
-use multiproc_ring::Ring;
 use multiproc_segment::Shareable;
 
 /// The most workers that a pool can have.
@@ -73,8 +54,6 @@ pub(crate) struct Slot {
     /// How often it was delivered, this time included.
     attempt: AtomicU32,
     pub(crate) state: AtomicU32,
-    /// Its worker sleeps on it.
-    bell: AtomicU32,
 }
 
 /// Tasks that are not to begin: those from the first number up to the last.
@@ -89,12 +68,9 @@ struct Cancelled {
 #[repr(C)]
 pub(crate) struct Board {
     pub(crate) phase: AtomicU32,
-    /// The number of the slot of the worker that searches, and one; 0: nobody.
-    searcher: AtomicU32,
+    pub(crate) idle: Idle<MOST_WORKERS, { MOST_WORKERS / 64 }>,
     /// Entries of `cancelled` below this were used; 0 while nothing is cancelled.
     cancelled_used: AtomicU32,
-    /// A bit for each worker that sleeps.
-    asleep: [AtomicU64; MOST_WORKERS / 64],
     cancelled: [Cancelled; MOST_CANCELLED],
     pub(crate) slots: [Slot; MOST_WORKERS],
 }
@@ -103,9 +79,8 @@ impl Board {
     pub(crate) const fn new() -> Self {
         Self {
             phase: AtomicU32::new(RUNNING),
-            searcher: AtomicU32::new(0),
+            idle: Idle::new(),
             cancelled_used: AtomicU32::new(0),
-            asleep: [const { AtomicU64::new(0) }; MOST_WORKERS / 64],
             cancelled: [const {
                 Cancelled {
                     first: AtomicU64::new(0),
@@ -119,7 +94,6 @@ impl Board {
                     record: AtomicU32::new(0),
                     attempt: AtomicU32::new(0),
                     state: AtomicU32::new(STARTING),
-                    bell: AtomicU32::new(0),
                 }
             }; MOST_WORKERS],
         }
@@ -131,89 +105,11 @@ impl Board {
     }
 
     /// Says how it goes on, and wakes everybody.
-    pub(crate) fn enter_phase(&self, phase: u32) {
+    pub(crate) fn enter_phase(&self, phase: u32, workers: usize) {
         // AcqRel: what was done before is seen by whoever leaves. PAIRS phase. A pool that was
         // stopped stays so.
         self.phase.fetch_max(phase, AcqRel);
-        fence(SeqCst); // PAIRS idle
-        while self.wake_one() {}
-    }
-
-    /// After a put: wakes a sleeper unless somebody searches.
-    pub(crate) fn announce(&self) {
-        fence(SeqCst); // PAIRS idle
-        // Relaxed: ordered by the fence.
-        if self.searcher.load(Relaxed) == 0 {
-            self.wake_one();
-        }
-    }
-
-    /// Wakes a sleeper, if there is one: the lowest, so that few work where few are needed.
-    pub(crate) fn wake_one(&self) -> bool {
-        for (nth, word) in self.asleep.iter().enumerate() {
-            loop {
-                let bits = word.load(Relaxed);
-                if bits == 0 {
-                    break;
-                }
-                let bit = bits.trailing_zeros();
-                // AcqRel: who clears the bit wakes; the next one takes another.
-                if word.fetch_and(!(1 << bit), AcqRel) & 1 << bit != 0 {
-                    let bell = &self.slots[nth * 64 + bit as usize].bell;
-                    bell.fetch_add(1, Release);
-                    wait::wake_one(bell);
-                    return true;
-                }
-            }
-        }
-        false
-    }
-
-    /// Makes this worker the searcher, if there is none.
-    pub(crate) fn search(&self, place: usize) -> bool {
-        let me = place as u32 + 1;
-        // Relaxed: a hint to those who put; see `announce`.
-        self.searcher
-            .compare_exchange(0, me, Relaxed, Relaxed)
-            .is_ok()
-    }
-
-    /// It searches no more.
-    pub(crate) fn step_down(&self) {
-        // Relaxed: before the fence that follows, here or in `sleep`.
-        self.searcher.store(0, Relaxed);
-    }
-
-    /// After having taken a task, as the searcher or woken: the next one's turn, if more is there.
-    pub(crate) fn pass_on(&self, tasks: &Ring) {
-        fence(SeqCst); // PAIRS idle
-        if tasks.has_next() && self.searcher.load(Relaxed) == 0 {
-            self.wake_one();
-        }
-    }
-
-    /// *Blocks until* somebody wakes this worker, a slice is over, or at once if there is a task,
-    /// or the pool ends. *If a peer dies*: the slice.
-    pub(crate) fn sleep(&self, place: usize, tasks: &Ring) {
-        let bell = &self.slots[place].bell;
-        let (word, bit) = (&self.asleep[place / 64], 1 << (place % 64));
-        let heard = bell.load(Acquire);
-        word.fetch_or(bit, Relaxed); // ordered by the fence
-        fence(SeqCst); // PAIRS idle
-        if !tasks.has_next() && self.phase() == RUNNING {
-            // Whatever woke us: we look around.
-            let _ = wait::sleep(bell, heard, multiproc_core::deadline::Deadline::NEVER);
-        }
-        word.fetch_and(!bit, Relaxed);
-    }
-
-    /// Cleans up after a dead worker: it neither searches nor sleeps. Somebody else may have to
-    /// wake up in its place.
-    pub(crate) fn bury(&self, place: usize, tasks: &Ring) {
-        let me = place as u32 + 1;
-        let _ = self.searcher.compare_exchange(me, 0, Relaxed, Relaxed);
-        self.asleep[place / 64].fetch_and(!(1 << (place % 64)), Relaxed);
-        self.pass_on(tasks);
+        self.idle.wake_all(workers);
     }
 
     /// Takes tasks from the first number up to the last off before they begin. False if there are

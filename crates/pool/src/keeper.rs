@@ -190,7 +190,8 @@ impl Keeper<'_> {
                 1
             }
         };
-        self.workplace.board.enter_phase(STOPPED);
+        let places = self.with(|mine| mine.places.len());
+        self.workplace.board.enter_phase(STOPPED, places);
         self.stop_all();
         step!("pool keeper: workers stopped");
         code
@@ -353,7 +354,8 @@ impl Keeper<'_> {
             step!("pool keeper: loss told");
         }
         slot.reset();
-        board.bury(nth, tasks);
+        let places = self.with(|mine| mine.places.len());
+        board.idle.bury(nth, places, || tasks.has_next());
         step!("pool keeper: worker buried");
         self.with(|mine| {
             let place = &mut mine.places[nth];

@@ -259,7 +259,7 @@ impl Owner {
         match self.put(record, &parcel, wait) {
             Ok(()) => {
                 parcel.sent();
-                self.board.announce();
+                self.board.idle.announce();
                 Ok(task)
             }
             Err(error) => {
@@ -506,7 +506,7 @@ impl Owner {
             return false;
         }
         entry.attempt += 1;
-        self.board.announce();
+        self.board.idle.announce();
         true
     }
 
@@ -636,10 +636,11 @@ impl Owner {
         let open = std::mem::take(&mut state.open);
         state.cancelled.clear();
         drop(state);
-        self.board.enter_phase(match why {
+        let phase = match why {
             Ended::Closed => ENDING,
             _ => STOPPED,
-        });
+        };
+        self.board.enter_phase(phase, self.workers);
         let what = match why {
             Ended::Closed => FINISH,
             _ => STOP,

@@ -17,7 +17,6 @@ use crate::call::{self, CAPTURED, Call};
 use crate::record::{AnswerHead, Kind, TaskHead};
 use crate::setup::Initializer;
 use multiproc_core::deadline::Deadline;
-use multiproc_core::wait::Spin;
 use multiproc_core::{fork, step};
 use multiproc_process::Functions;
 use multiproc_ring::{GetError, PutError, Ring, Wait};
@@ -65,7 +64,6 @@ pub(crate) fn work(
         captured,
         head: None,
         call: Call::default(),
-        awake_for: Awake::Work,
     };
     let mut done = 0;
     let leave = loop {
@@ -98,18 +96,6 @@ struct Worker<'w> {
     captured: Option<Captured<'w>>,
     head: Option<TaskHead>,
     call: Call,
-    awake_for: Awake,
-}
-
-/// Why a worker looks for a task.
-#[derive(Clone, Copy, PartialEq)]
-enum Awake {
-    /// It has just done one.
-    Work,
-    /// It is the searcher.
-    Search,
-    /// Somebody woke it, or a slice is over.
-    Bell,
 }
 
 /// Why a worker leaves.
@@ -125,58 +111,23 @@ enum Leave {
 }
 
 impl Worker<'_> {
-    /// *Blocks until* it has a task or the pool ends. *Wakes when* somebody puts one. *If a
-    /// peer dies*: another worker's death may leave its task here; the keeper sees to the rest.
+    /// *Blocks until* it has a task or the pool ends. *Wakes when* somebody puts one. *If a peer
+    /// dies*: another worker's death may leave its task here; the keeper sees to the rest.
     fn take(&mut self) -> Result<(), Leave> {
         let Workplace { board, tasks, .. } = self.workplace;
-        self.awake_for = Awake::Work;
-        loop {
-            match board.phase() {
-                RUNNING => {}
-                // What is queued is to be done by nobody, or nothing is queued.
-                _ => return self.stop_looking(Err(Leave::Well)),
-            }
-            if tasks.has_next() {
-                let hindered = match self.try_take() {
-                    Ok(()) => return self.stop_looking(Ok(())),
-                    Err(GetError::Empty) => None,
-                    Err(GetError::Corrupted | GetError::Closed) => Some(Leave::Corrupted),
-                    Err(_) => Some(Leave::Hindered),
-                };
-                if let Some(leave) = hindered {
-                    return self.stop_looking(Err(leave));
-                }
-            }
-            if self.awake_for != Awake::Search && board.search(self.place) {
-                self.awake_for = Awake::Search;
-                step!("pool worker: searches");
-                let mut spin = Spin::new();
-                while spin.again() && !tasks.has_next() {}
-                spin.learn();
-                if tasks.has_next() {
-                    continue;
-                }
-            }
-            if self.awake_for == Awake::Search {
-                board.step_down();
-            }
-            step!("pool worker: about to sleep");
-            board.sleep(self.place, tasks);
-            self.awake_for = Awake::Bell;
-        }
-    }
-
-    /// Neither searches nor has a wake-up left that is another's.
-    fn stop_looking(&self, result: Result<(), Leave>) -> Result<(), Leave> {
-        let Workplace { board, tasks, .. } = self.workplace;
-        if self.awake_for == Awake::Search {
-            board.step_down();
-        }
-        if self.awake_for != Awake::Work {
-            step!("pool worker: about to pass on");
-            board.pass_on(tasks);
-        }
-        result
+        let taken = board.idle.seek(
+            self.place,
+            || tasks.has_next(),
+            // What is queued is to be done by nobody, or nothing is queued.
+            || board.phase() != RUNNING,
+            || match self.try_take() {
+                Ok(()) => Some(Ok(())),
+                Err(GetError::Empty) => None,
+                Err(GetError::Corrupted | GetError::Closed) => Some(Err(Leave::Corrupted)),
+                Err(_) => Some(Err(Leave::Hindered)),
+            },
+        );
+        taken.unwrap_or(Err(Leave::Well))
     }
 
     /// The next task, if there is one: the slot says so before the record is gone.

@@ -47,12 +47,12 @@ fn find_mark() -> Result<(File, u64), Box<dyn std::error::Error>> {
     Err("the mark is nowhere".into())
 }
 
+/// What became of the task, and of the next one.
+type Became = (Result<usize, TaskError>, Result<u64, TaskError>);
+
 /// Has a task queued, writes `garbage` so many bytes before its argument, and says what became of
 /// it, and of the next one.
-fn scribbled(
-    before: u64,
-    garbage: &[u8],
-) -> Result<(Result<usize, TaskError>, Result<u64, TaskError>), Box<dyn std::error::Error>> {
+fn scribbled(before: u64, garbage: &[u8]) -> Result<Became, Box<dyn std::error::Error>> {
     let pool = Pool::new(1)?;
     let (told, go) = (Queue::unbounded()?, Queue::unbounded()?);
     let first = pool.apply_async(wait_for, (told.clone(), go.clone()))?;
