@@ -2,7 +2,9 @@
 //! adds it here: a test looks for it.
 
 use multiproc::codec;
-use multiproc::core::{courier, deadline, ends, fd, guarded, holder, identity, places, robust};
+use multiproc::core::{
+    courier, deadline, ends, fd, guarded, holder, identity, idle, places, robust,
+};
 use multiproc::core::{wait, watch};
 use multiproc::{
     lock, manager, pipe, pool, process, queue, ring, rlock, segment, semaphore, value,
@@ -185,6 +187,7 @@ fn objects_handles_and_plain_words_belong_to_no_thread() {
         holder::Holder,
         holder::ThreadLock,
         identity::Identity,
+        idle::Idle<4>,
         places::Place,
         places::Places<4>,
         robust::RobustLock,

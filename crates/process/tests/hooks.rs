@@ -75,15 +75,19 @@ fn exit_hooks_above_zero_run_before_the_children_are_joined() -> Outcome {
     let child = Process::start(move || {
         let (waits, go) = pipe().unwrap();
         let (first, last) = (writer.try_clone().unwrap(), writer.try_clone().unwrap());
+        let copy = std::os::fd::AsRawFd::as_raw_fd(&go);
         Process::start(move || {
             // Its copy of the end that it waits for.
-            nix::unistd::close(std::os::fd::IntoRawFd::into_raw_fd(go)).unwrap();
+            nix::unistd::close(copy).unwrap();
             wait_for_end(waits);
             (&writer).write_all(b"joined ").unwrap();
         })
         .unwrap();
         at_exit_with_priority(0, move || (&last).write_all(b"last").unwrap());
-        at_exit_with_priority(1, move || (&first).write_all(b"first ").unwrap());
+        at_exit_with_priority(1, move || {
+            (&first).write_all(b"first ").unwrap();
+            drop(go);
+        });
     })?;
     let mut text = String::new();
     reader.read_to_string(&mut text)?;
