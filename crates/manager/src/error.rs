@@ -15,6 +15,10 @@ pub enum CallError {
     #[error("the manager's server is gone")]
     #[doc(alias = "BrokenPipeError")]
     ServerGone,
+    /// The server lives, and hung up in the middle of this call: the message was larger than it
+    /// takes, over TCP, or the network failed. Whether it has done what was asked is not known.
+    #[error("the connection to the manager's server broke in the middle of a call")]
+    ConnectionLost,
     /// This process (or thread) has no connection yet, and could not get one.
     #[error("no connection to the manager's server: {0}")]
     Connect(String),

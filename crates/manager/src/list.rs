@@ -107,6 +107,14 @@ impl State {
         Ok(from..to)
     }
 
+    fn splice(&mut self, range: std::ops::Range<usize>, items: Vec<Stored>) -> Vec<Stored> {
+        let rest = self.items.split_off(range.end);
+        let old = self.items.drain(range.start..).collect();
+        self.items.extend(items);
+        self.items.extend(rest);
+        old
+    }
+
     fn position(&self, bytes: &Blob) -> Option<usize> {
         self.items.iter().position(|item| item.bytes == *bytes)
     }
@@ -134,6 +142,25 @@ impl Body {
             state: Arc::new(Mutex::new(state)),
             fixed,
         })
+    }
+
+    /// The same for many at once, in place of those that came for them, if these are still there.
+    fn splice_back_if_lost(&self, caller: &Caller, at: usize, old: &[Stored], new: Vec<Blob>) {
+        let (state, old) = (self.state.clone(), old.to_vec());
+        caller.on_loss(move |core: &Core| {
+            if old.iter().any(|item| core.put_in(item).is_err()) {
+                return; // it refers to what is gone, and its own references are gone with it
+            }
+            let mut state = state.lock();
+            state.version += 1;
+            let at = at.min(state.items.len());
+            let end = (at + new.len()).min(state.items.len());
+            let there = state.items.range(at..end).map(|item| &item.bytes);
+            let end = if there.eq(new.iter()) { end } else { at };
+            for item in state.splice(at..end, old) {
+                core.discard(&item);
+            }
+        });
     }
 
     /// What a client that died did not receive is there again, as far as there is such a place.
@@ -236,10 +263,9 @@ impl server::Body for Body {
             ListCall::Splice(from, to, items) => {
                 let range = state.range(from, to)?;
                 put_all(caller, &items)?;
-                let rest = state.items.split_off(range.end);
-                let old: Vec<Stored> = state.items.drain(range.start..).collect();
-                state.items.extend(items);
-                state.items.extend(rest);
+                let new: Vec<Blob> = items.iter().map(|item| item.bytes.clone()).collect();
+                let old = state.splice(range.clone(), items);
+                self.splice_back_if_lost(caller, range.start, &old, new);
                 Answer::Items(old.into_iter().map(|item| caller.take_out(item)).collect())
             }
             ListCall::IndexOf(bytes) => match state.position(&bytes) {

@@ -19,7 +19,7 @@ use crate::server::{Core, Limits, serve};
 use crate::set::Set;
 use crate::stored::store;
 use crate::wire::{Answer, Ask, Make, Numbers};
-use multiproc_core::{fork, step};
+use multiproc_core::{fork, handover, step};
 use multiproc_pipe::{Address, Listener, Pipe, Sender};
 use multiproc_process::{ExitHook, NotStarted, Process, StartError as ProcessError};
 use multiproc_value::{Item, ShareableList, SharedMemory};
@@ -471,7 +471,8 @@ impl fmt::Debug for Server {
 /// ```
 ///
 /// Who [starts](Manager::start) it owns the server, which ends with this value. In a forked child
-/// the copy makes objects, too, and its drop does nothing.
+/// the copy makes objects, too, and its drop does nothing; a manager that is moved into a child
+/// ends its server when the process ends that started it.
 #[doc(alias = "SyncManager")]
 #[doc(alias = "SharedMemoryManager")]
 pub struct Manager {
@@ -905,6 +906,11 @@ fn end(remote: &Remote, owner: u128, process: &Process) -> Result<(), ShutdownEr
 
 impl Drop for Manager {
     fn drop(&mut self) {
+        if handover::is_on() {
+            // Moved into a child, which cannot own another's child: the server ends when this
+            // process does, or is killed.
+            self.owner = None;
+        }
         let _ = self.shut_down();
     }
 }

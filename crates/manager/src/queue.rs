@@ -149,6 +149,7 @@ impl server::Body for Body {
             }
             QueueCall::GetTask(patience) => {
                 let entry = shared.get(caller, patience)?;
+                let _world = caller.world();
                 let mut state = shared.state.lock();
                 state.next_task += 1;
                 let (number, account) = (state.next_task, caller.account);

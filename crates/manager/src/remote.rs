@@ -294,9 +294,16 @@ impl Remote {
     /// *Blocks until* the server answers. *If a peer dies*: when it is the server, an error
     /// within 100 ms.
     pub(crate) fn call(&self, request: Request) -> Result<Answer, Failed> {
-        let answer = self.exchange(request);
+        let mut answer = self.exchange(request);
         if matches!(answer, Err(CallError::ServerGone)) {
-            self.forget();
+            // Or only that connection: then another one keeps the account.
+            match self.open() {
+                Ok(wire) => {
+                    self.put_back(wire);
+                    answer = Err(CallError::ConnectionLost);
+                }
+                Err(_) => self.forget(),
+            }
         }
         match answer? {
             Answer::Failed(failure) => Err(Failed::There(failure)),

@@ -117,21 +117,34 @@ struct Restore(Option<Desk>);
 
 impl Restore {
     fn after(desk: Desk) -> Self {
-        Self(Some(DESK.replace(desk)))
+        // A thread that is just ending has no desk: handles cannot travel from there.
+        Self(DESK.try_with(|cell| cell.replace(desk)).ok())
     }
 
     /// What lies on the desk now.
     fn clear(mut self) -> Desk {
-        DESK.replace(self.0.take().unwrap_or_default())
+        match self.0.take() {
+            Some(before) => DESK
+                .try_with(|cell| cell.replace(before))
+                .unwrap_or_default(),
+            None => Desk::Closed,
+        }
     }
 }
 
 impl Drop for Restore {
     fn drop(&mut self) {
         if let Some(before) = self.0.take() {
-            DESK.set(before);
+            let _ = DESK.try_with(|cell| cell.set(before));
         }
     }
+}
+
+fn with_desk<R>(f: impl FnOnce(&mut Desk) -> R) -> R {
+    let mut desk = DESK.try_with(Cell::take).unwrap_or_default();
+    let result = f(&mut desk);
+    let _ = DESK.try_with(|cell| cell.set(desk));
+    result
 }
 
 /// Where a handle that is being encoded goes.
@@ -146,35 +159,27 @@ pub(crate) enum Goes {
 
 /// A handle of this server's object is being encoded.
 pub(crate) fn encloses(remote: &Remote, object: u64) -> Goes {
-    let mut desk = DESK.take();
-    let goes = match &mut desk {
+    with_desk(|desk| match desk {
         Desk::Storing(server, objects) if server.is(remote) => {
             objects.push(object);
             Goes::Home
         }
         Desk::Storing(..) => Goes::Abroad,
         _ => Goes::Travelling,
-    };
-    DESK.set(desk);
-    goes
+    })
 }
 
 /// A handle of this object is being decoded from a value of its own server: the server, if the
 /// value brought a reference to the object.
 pub(crate) fn brings(object: u64) -> Option<Arc<Remote>> {
-    let mut desk = DESK.take();
-    let server = match &mut desk {
+    with_desk(|desk| match desk {
         Desk::Fetching(server, objects) => {
-            let at = objects.iter().position(|n| *n == object);
-            at.map(|at| {
-                objects.swap_remove(at);
-                server.clone()
-            })
+            let at = objects.iter().position(|n| *n == object)?;
+            objects.swap_remove(at);
+            Some(server.clone())
         }
         _ => None,
-    };
-    DESK.set(desk);
-    server
+    })
 }
 
 /// postcard keeps no reason of a handle's that would not travel.

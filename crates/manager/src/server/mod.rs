@@ -11,6 +11,8 @@ pub(crate) mod caller;
 pub(crate) mod fuzz;
 mod serve;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use crate::error::Failure;
 use crate::own::Types;
@@ -26,6 +28,7 @@ pub(crate) use serve::{Limits, serve};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Instant;
 use table::Table;
 
 /// A managed object in its server.
@@ -76,6 +79,8 @@ pub(crate) struct Core {
     pub(crate) stopping: AtomicBool,
     /// Who was looked for in this slice: many threads may wait for the same processes.
     looked: Mutex<(Deadline, HashMap<Identity, bool>)>,
+    /// Not before then circles are looked for: it takes a twentieth of the time at most.
+    next_look: Mutex<Deadline>,
     /// Open connections, by number.
     wires: Mutex<HashMap<u64, Arc<Wire>>>,
     /// Names of memory that goes with the server.
@@ -106,6 +111,7 @@ impl Core {
             world: RwLock::new(()),
             stopping: AtomicBool::new(false),
             looked: Mutex::new((Deadline::NOW, HashMap::new())),
+            next_look: Mutex::new(Deadline::NOW),
             wires: Mutex::default(),
             memory: Mutex::default(),
         }
@@ -178,23 +184,37 @@ impl Core {
 
     /// What is to be done now and then.
     fn chores(&self) {
+        let gone = self.table.lock().gone();
+        for account in gone {
+            self.end_account(account);
+        }
         let suspicious = {
             let mut table = self.table.lock();
             table.sweep();
             table.is_suspicious()
         };
-        if suspicious {
+        let mut next_look = self.next_look.lock();
+        if suspicious && next_look.passed() {
+            let begun = Instant::now();
             let _nobody_moves_anything = self.world.write();
             self.table.lock().collect_circles();
+            *next_look = Deadline::after(begun.elapsed() * 20);
         }
+        drop(next_look);
         if self.table.lock().has_dead() {
             self.bury();
         }
     }
 
-    /// The process of this account is gone, or all its connections are.
-    fn account_ended(&self, account: u128) {
-        let objects = self.table.lock().all();
+    /// The process of this account is gone: what it held comes back.
+    fn end_account(&self, account: u128) {
+        let objects = {
+            let mut table = self.table.lock();
+            if !table.end(account) {
+                return;
+            }
+            table.all()
+        };
         for object in &objects {
             object.body.account_ended(account, self);
         }

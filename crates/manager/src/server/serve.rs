@@ -110,7 +110,9 @@ pub(super) fn attend(core: &Arc<Core>, wire: &Arc<Wire>) {
         return;
     };
     step!("server: hello heard");
-    let admitted = core.table.lock().connect(account, core.limits.clients);
+    let local = !over_tcp(wire);
+    let most = core.limits.clients;
+    let admitted = core.table.lock().connect(account, process, local, most);
     if let Err(why) = admitted {
         let _ = wire.try_send(Answer::Failed(why));
         return;
@@ -144,7 +146,6 @@ pub(super) fn attend(core: &Arc<Core>, wire: &Arc<Wire>) {
                 continue;
             }
             Request::HandOver { object, heir } => {
-                let local = !over_tcp(wire);
                 core.table.lock().hand_over(account, object, heir, local);
                 continue;
             }
@@ -200,8 +201,9 @@ struct Connected<'a>(&'a Core, u128);
 impl Drop for Connected<'_> {
     fn drop(&mut self) {
         let Self(core, account) = *self;
-        if core.table.lock().disconnect(account) {
-            core.account_ended(account);
+        let gone = core.table.lock().disconnect(account);
+        if gone {
+            core.end_account(account);
         }
     }
 }

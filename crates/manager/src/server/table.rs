@@ -43,10 +43,26 @@ struct Entry {
     inside: u64,
 }
 
+/// How long a process that lives may be without a connection: one broke, and it connects anew.
+const RECONNECT: Duration = Duration::from_secs(1);
+
 /// What a process has.
 struct Account {
+    process: u64,
+    /// Is it one of this machine, which can be looked for?
+    local: bool,
     connections: usize,
+    /// Without a connection: when it is taken for gone.
+    until: Deadline,
     references: HashMap<u64, u64>,
+}
+
+impl Account {
+    fn is_gone(&self) -> bool {
+        self.connections == 0
+            && (self.until.passed()
+                || self.local && !Identity::from_bits(self.process).is_some_and(Identity::is_alive))
+    }
 }
 
 /// A message on its way.
@@ -201,14 +217,23 @@ impl Table {
     }
 
     /// One more connection of this account's; the number of accounts stays below `most`.
-    pub(crate) fn connect(&mut self, account: u128, most: usize) -> Result<(), Failure> {
+    pub(crate) fn connect(
+        &mut self,
+        account: u128,
+        process: u64,
+        local: bool,
+        most: usize,
+    ) -> Result<(), Failure> {
         let clients = self.accounts.len();
         if !self.accounts.contains_key(&account) && clients >= most {
             let why = format!("it has {clients} clients already");
             return Err(Failure::Refused(why));
         }
         let account = self.accounts.entry(account).or_insert_with(|| Account {
+            process,
+            local,
             connections: 0,
+            until: Deadline::NEVER,
             references: HashMap::new(),
         });
         account.connections += 1;
@@ -218,17 +243,30 @@ impl Table {
     /// The server's own account, which lasts.
     pub(crate) fn stay_connected(&mut self, account: u128) {
         if !self.accounts.contains_key(&account) {
-            let _ = self.connect(account, usize::MAX);
+            let _ = self.connect(account, 0, false, usize::MAX);
         }
     }
 
-    /// One connection less. True: it was the account's last, and what it had is let go.
+    /// One connection less. True: it was the last of a process that is dead, whose account is to
+    /// be [ended](Table::end) now.
     pub(crate) fn disconnect(&mut self, account: u128) -> bool {
         let Some(its) = self.accounts.get_mut(&account) else {
             return false;
         };
         its.connections -= 1;
-        if its.connections > 0 {
+        its.until = Deadline::after(RECONNECT);
+        its.is_gone()
+    }
+
+    /// Processes that are gone: their accounts are to be ended.
+    pub(crate) fn gone(&self) -> Vec<u128> {
+        let gone = self.accounts.iter().filter(|(_, its)| its.is_gone());
+        gone.map(|(account, _)| *account).collect()
+    }
+
+    /// Lets go of what the account had, if it has not connected anew.
+    pub(crate) fn end(&mut self, account: u128) -> bool {
+        if !self.accounts.get(&account).is_some_and(Account::is_gone) {
             return false;
         }
         let references = self.accounts.remove(&account).map(|a| a.references);
