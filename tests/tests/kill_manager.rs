@@ -17,6 +17,8 @@ test::main! {
     a_server_killed_at_each_step,
     #[timeout(300)]
     a_server_killed_while_many_wait,
+    #[timeout(120)]
+    a_server_killed_under_load,
     #[timeout(300)]
     a_client_killed_at_each_step,
     #[timeout(120)]
@@ -195,6 +197,43 @@ fn a_server_killed_while_many_wait() {
     for child in noticed {
         assert!(came_through(&child));
     }
+}
+
+fn a_server_killed_under_load() {
+    let mut longest = 0;
+    for round in 0..10_u32 {
+        let manager = Manager::start().unwrap();
+        let (dict, queue) = (manager.dict::<u32, Vec<u8>>(), manager.queue::<Vec<u8>>());
+        let (dict, queue) = (dict.unwrap(), queue.unwrap());
+        let calls = Shared::new(AtomicU32::new(0)).unwrap();
+        let killed_at = Shared::new(AtomicU64::new(0)).unwrap();
+        let noticed = Shared::new(AtomicU64::new(0)).unwrap();
+        let clients = Process::start_each(0..6, |me| {
+            let hammer = || -> Result<(), CallError> {
+                for n in 0.. {
+                    calls.fetch_add(1, SeqCst);
+                    dict.insert(me, vec![n as u8; 1 << (n % 17)])?;
+                    dict.get(&(n % 6))?;
+                    let item = vec![0; 100];
+                    queue.put(item).map_err(|_| CallError::ServerGone)?;
+                    queue.get().map_err(|_| CallError::ServerGone)?;
+                    drop(manager.list::<u8>()?);
+                }
+                Ok(())
+            };
+            assert_eq!(hammer(), Err(CallError::ServerGone));
+            noticed.fetch_max(clock() - killed_at.load(SeqCst), SeqCst);
+        });
+        let clients = clients.unwrap();
+        until("some calls", || calls.load(SeqCst) > 200 * (round + 1));
+        killed_at.store(clock(), SeqCst);
+        manager.process().unwrap().kill().unwrap();
+        for client in clients {
+            assert!(came_through(&client));
+        }
+        longest = longest.max(noticed.load(SeqCst));
+    }
+    println!("all had noticed {longest} us after the kill");
 }
 
 /// What a client holds that is killed in the middle.

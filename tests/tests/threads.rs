@@ -187,7 +187,7 @@ fn objects_handles_and_plain_words_belong_to_no_thread() {
         holder::Holder,
         holder::ThreadLock,
         identity::Identity,
-        idle::Idle<4>,
+        idle::Idle<4, 1>,
         places::Place,
         places::Places<4>,
         robust::RobustLock,

@@ -34,7 +34,6 @@ use multiproc_segment::Shareable;
 /// The words of so many places for workers, whose bits fill so many words.
 #[cfg_attr(not(loom), derive(Shareable), shareable(crate = multiproc_segment))]
 #[repr(C)]
-#[allow(missing_debug_implementations)]
 pub struct Idle<const PLACES: usize, const WORDS: usize> {
     /// The number of the place of the worker that searches, and one; 0: nobody.
     searcher: AtomicU32,
@@ -52,6 +51,15 @@ enum Awake {
     Search,
     /// Somebody woke it, or a slice is over.
     Bell,
+}
+
+impl<const PLACES: usize, const WORDS: usize> std::fmt::Debug for Idle<PLACES, WORDS> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Relaxed: stale as soon as it is said.
+        f.debug_struct("Idle")
+            .field("searcher", &self.searcher.load(Relaxed))
+            .finish_non_exhaustive()
+    }
 }
 
 impl<const PLACES: usize, const WORDS: usize> Idle<PLACES, WORDS> {

@@ -76,6 +76,14 @@
 //! Over TCP the death of a process whose children have inherited its connections is noticed when
 //! they end, too.
 //!
+//! # Costs
+//!
+//! A call takes about a microsecond where client and server are both awake, each on a processor of
+//! its own, and two wake-ups (8 to 10 microseconds) where they have to be woken. Each
+//! connection is a thread of the server, a few descriptors and pages; it looks 20 times a second
+//! whether its client still lives. A process keeps as many connections as it had threads in
+//! calls at the same time, up to 32 of them while they are idle.
+//!
 //! # Trust
 //!
 //! Whoever has the key may call anything, and proxies carry the key with them: they are for

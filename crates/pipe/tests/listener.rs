@@ -6,7 +6,7 @@ mod common;
 use common::*;
 use multiproc_pipe::{
     AcceptError, Address, BindError, Client, ConnectError, Connection, HandshakeError, Listener,
-    ListenerOptions, RecvError, TryRecvError,
+    ListenerOptions, RecvError, SendError, TryRecvError,
 };
 use multiproc_process::{Process, test};
 use std::io::{Read, Write};
@@ -40,6 +40,9 @@ test::main! {
     a_connection_from_a_listener_travels_on,
     the_listener_knows_from_where,
     close_ends_an_accept_of_another_thread,
+    messages_above_the_listeners_limit_are_refused,
+    who_sends_can_ask_what_was_not_received,
+    a_listener_that_moves_into_a_child_keeps_its_socket_file,
 }
 
 fn temporary(name: &str) -> PathBuf {
@@ -544,5 +547,59 @@ fn close_ends_an_accept_of_another_thread() -> Outcome {
         let refused = accept.join().unwrap();
         assert!(matches!(refused, Err(AcceptError::Closed)), "{refused:?}");
     });
+    Ok(())
+}
+
+fn messages_above_the_listeners_limit_are_refused() -> Outcome {
+    const MOST: usize = 1 << 20;
+    for address in each_address("limit") {
+        let listener = Listener::options().max_message(MOST).bind(&address)?;
+        let address = listener.address();
+        let child = Process::start(|| {
+            let server = Client::connect::<Vec<u8>, Vec<u8>>(address).unwrap();
+            server.send(vec![1; MOST - 100]).unwrap();
+            assert_eq!(server.recv().unwrap().len(), MOST - 100);
+            // Over a Unix address the sender is told; over TCP the receiver hangs up.
+            let refused = server.send(vec![1; 3 * MOST]);
+            match address {
+                Address::Tcp(_) => assert!(server.recv().is_err()),
+                _ => assert!(matches!(refused, Err(SendError::TooLarge { .. }))),
+            }
+        })?;
+        let client: Connection<Vec<u8>> = listener.accept()?;
+        client.send(client.recv()?)?;
+        let refused = client.send(vec![1; 3 * MOST]);
+        assert!(matches!(refused, Err(SendError::TooLarge { .. })));
+        assert!(client.recv().is_err());
+        drop(client);
+        ends_well(&child);
+    }
+    Ok(())
+}
+
+fn who_sends_can_ask_what_was_not_received() -> Outcome {
+    let (left, right) = multiproc_pipe::Pipe::<u32>::duplex()?;
+    assert_eq!(left.sender().unreceived(), Some(0));
+    left.send(1)?;
+    left.send(2)?;
+    assert_eq!(left.sender().unreceived(), Some(2));
+    let child = Process::start(move || assert_eq!(right.recv(), Ok(1)))?;
+    ends_well(&child);
+    assert_eq!(left.sender().unreceived(), Some(1));
+    Ok(())
+}
+
+fn a_listener_that_moves_into_a_child_keeps_its_socket_file() -> Outcome {
+    let path = temporary("moves");
+    let listener = Listener::bind(path.clone())?;
+    let child = Process::start(move || {
+        let client: Connection<u8> = listener.accept().unwrap();
+        assert_eq!(client.recv(), Ok(7));
+    })?;
+    Client::connect::<u8, u8>(path.clone())?.send(7)?;
+    ends_well(&child);
+    // Whoever binds next replaces what the child has left.
+    drop(Listener::bind(path.clone())?);
+    assert!(!path.exists());
     Ok(())
 }

@@ -217,6 +217,10 @@ impl Office {
             News::None
         };
         me.turn(LOCK, &mut &self.books.under_lock[..], news);
+        // With other calls under it, it is held for longer.
+        me.has_in_hand(LOCK, me.table.words.ledgers[LOCK].entries());
+        self.count(me)?;
+        me.empty_handed();
         guard.release().map_err(text)
     }
 
