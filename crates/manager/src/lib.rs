@@ -94,6 +94,7 @@
 #[macro_use]
 mod handle;
 mod barrier;
+mod builder;
 mod condition;
 mod dict;
 mod error;
@@ -116,6 +117,7 @@ mod stored;
 mod wire;
 
 pub use barrier::Barrier;
+pub use builder::{Builder, Seat};
 pub use condition::Condition;
 pub use dict::{Dict, Entry, Iter as DictIter};
 pub use error::{
@@ -128,7 +130,7 @@ pub use event::Event;
 pub(crate) use handle::Handle;
 pub use handle::Proxy;
 pub use lock::{Lock, LockGuard, RLock};
-pub use manager::{Builder, Manager, Seat, Server};
+pub use manager::{Manager, Server};
 pub use namespace::Namespace;
 pub use number::{Number, Op};
 pub use own::{Arguments, Managed, RemoteIter, Returned};
