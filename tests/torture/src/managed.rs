@@ -33,7 +33,7 @@ const TENDING: Duration = Duration::from_micros(500);
 /// After so many rounds in which it saw no coin it makes another one.
 const NO_COIN: u32 = 200;
 /// What a server's memory may grow by, from a quarter of the kills on.
-const MAY_GROW: u64 = 4 << 20;
+const MAY_GROW: u64 = 8 << 20;
 
 fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
