@@ -87,3 +87,16 @@ fn manager_own_type() {
     ];
     assert_eq!(end, expected);
 }
+
+/// Both kinds of queues as arguments of tasks; Python refuses the plain one.
+#[test]
+fn pool_manager_queue() {
+    let lines = run("pool_manager_queue", &[]);
+    let tasks = ["put m1", "put m2", "got m1", "got m2"];
+    let mut expected = Vec::new();
+    for kind in ["managed", "plain"] {
+        expected.extend(tasks.map(str::to_owned));
+        expected.push(format!("all done with a {kind} queue"));
+    }
+    assert_eq!(lines, expected);
+}
