@@ -131,6 +131,8 @@ fn a_server_killed_at_each_step() {
         outcome.is_ok() && ended.is_ok()
     });
     println!("noticed at most {longest:?} after its end");
+    // Memory of servers that were killed between its name and its end: gone at the next look, this one.
+    multiproc_segment::remove_stale().unwrap();
 }
 
 /// Asked when the calls are over: how long ago the server ended. (A child watches it, as this
