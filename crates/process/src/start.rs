@@ -73,6 +73,7 @@ pub trait Run {
 pub struct Builder {
     name: Option<String>,
     daemon: Option<bool>,
+    even_in_daemon: bool,
 }
 
 impl Process {
@@ -261,6 +262,17 @@ impl Builder {
             StartMethod::Fork.settle();
             f(arguments)
         })
+    }
+
+    /// Spawned also where this process is a daemon, which may not have children otherwise: for a
+    /// child that sees to it that it ends when this process does, however that ends.
+    pub fn even_in_daemon(mut self) -> Self {
+        self.even_in_daemon = true;
+        self
+    }
+
+    pub(crate) fn is_refused(&self) -> bool {
+        crate::current().is_daemon() && !self.even_in_daemon
     }
 
     /// The name, and whether it is a daemon.
