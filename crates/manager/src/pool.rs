@@ -8,8 +8,8 @@
 //! # If a process dies here
 //!
 //! * a worker: as in any pool. The client gets [`TaskError::WorkerLost`].
-//! * a client that waits: its thread in the server gives up within a slice. The task is done all the
-//!   same.
+//! * a client that waits: its thread in the server gives up within a slice. A task that was given to
+//!   the pool is done all the same; the items of a map that were not are not.
 //! * the server: the keeper of the workers sees it, and ends with them. Clients: `ServerGone`.
 
 use crate::error::{CallError, Failed, Failure};
@@ -421,8 +421,9 @@ impl Pool {
         let (work, parcel) = self.work(self.code(f)?, &arguments)?;
         match self.ask(PoolCall::Apply(work))? {
             Answer::Outcome(outcome) => {
+                let packed = outcome?; // else references in the arguments come back
                 parcel.sent();
-                value(outcome?)
+                value(packed)
             }
             _ => Err(unexpected().into()),
         }
@@ -474,8 +475,9 @@ impl Pool {
         let (works, parcels): (Vec<_>, Vec<_>) = works.into_iter().unzip();
         match self.ask(PoolCall::Map(works))? {
             Answer::Outcomes(outcomes) => {
+                let all = outcomes?;
                 parcels.into_iter().for_each(parcel::Parcel::sent);
-                outcomes?.into_iter().map(value).collect()
+                all.into_iter().map(value).collect()
             }
             _ => Err(unexpected().into()),
         }

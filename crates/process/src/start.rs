@@ -264,8 +264,9 @@ impl Builder {
         })
     }
 
-    /// Spawned also where this process is a daemon, which may not have children otherwise: for a
-    /// child that sees to it that it ends when this process does, however that ends.
+    /// [Spawned](Process::spawn) also where this process is a daemon, which may not have children
+    /// otherwise, as nobody would end them when it is killed: for a child that sees to its own
+    /// end when this process ends, in any way. By fork, a daemon starts none all the same.
     pub fn even_in_daemon(mut self) -> Self {
         self.even_in_daemon = true;
         self
