@@ -117,6 +117,7 @@ pub enum Error {
     ReleaseManagedSemaphore(#[from] manager::PermitError),
     ManagedCondition(#[from] manager::ConditionError),
     ManagedBarrier(#[from] manager::BarrierError),
+    ManagedPool(#[from] manager::PoolError),
     Io(#[from] std::io::Error),
 }
 
@@ -307,6 +308,7 @@ mod tests {
         becomes_ours::<manager::PermitError>();
         becomes_ours::<manager::ConditionError>();
         becomes_ours::<manager::BarrierError>();
+        becomes_ours::<manager::PoolError>();
         becomes_ours::<manager::BindError>();
         becomes_ours::<manager::ConnectError>();
         becomes_ours::<manager::InvalidAddress>();

@@ -202,8 +202,10 @@ impl Condition {
     }
 
     /// Releases the lock (all levels), *blocks until* notified, and acquires it again. *Wakes
-    /// when* somebody notifies. *If a peer dies*: nothing, and no notification is lost with it;
-    /// when it is the server, an error within 100 ms.
+    /// when* somebody notifies. *If a peer dies*: nothing, and no notification is lost with it; if
+    /// it held the lock, the next one who locks it sees that
+    /// ([`LockGuard::owner_died`](crate::LockGuard::owner_died)); when it is the server, an error
+    /// within 100 ms.
     ///
     /// # Errors
     ///

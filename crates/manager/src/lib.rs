@@ -22,6 +22,7 @@
 //! | [`Manager`] | starts a server, or connects to one; makes objects |
 //! | [`Dict`], [`List`], [`Set`], [`Namespace`], [`Value`], [`Array`] | values of anything with serde |
 //! | [`Queue`], [`JoinableQueue`] | first in, first out |
+//! | [`Pool`] | worker processes of the server, for tasks of all its clients |
 //! | [`Lock`], [`RLock`], [`Semaphore`], [`BoundedSemaphore`], [`Event`], [`Condition`], [`Barrier`] | what Python has under these names |
 //! | [`managed!`] | the same for a type of your own |
 //! | [`Server`] | a server in this process, for programs that connect |
@@ -54,7 +55,7 @@
 //! # Invariants
 //!
 //! 1. One call is one step for all others, or says otherwise.
-//! 2. The server runs no code of the user's but registered types' methods, and decodes no value
+//! 2. The server's own process runs no code of the user's but registered types' methods, and decodes no value
 //!    but their arguments: keys and values are bytes to it.
 //! 3. One client's thread in the server waits for that client only, and holds no lock while it
 //!    does.
@@ -70,6 +71,7 @@
 //! | client | before its call was sent | nothing was asked |
 //! | client | after | it is done; an item (permit, lock) that it did not receive goes back |
 //! | client | while it waits in the server | its wait is given up within 100 ms; no item and no wake-up goes with it |
+//! | client | while it waits for a task of a pool | the task is done, and its result dropped |
 //! | client | holding locks, permits, tasks | they are free again (a task is somebody else's) |
 //! | client | with a proxy in a message | the object is kept a minute longer for who takes the message |
 //!
@@ -106,6 +108,7 @@ mod namespace;
 mod number;
 mod ordered;
 mod own;
+mod pool;
 mod queue;
 mod remote;
 mod retry;
@@ -134,6 +137,7 @@ pub use manager::{Manager, Server};
 pub use namespace::Namespace;
 pub use number::{Number, Op};
 pub use own::{Arguments, Managed, RemoteIter, Returned};
+pub use pool::{Pool, PoolError, PoolResult};
 pub use queue::{JoinableQueue, Queue, Task};
 pub use semaphore::{BoundedSemaphore, Permit, Semaphore};
 pub use sequence::{Array, List, Value};

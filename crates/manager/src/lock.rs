@@ -107,7 +107,11 @@ impl Body {
         })?;
         // (The process may live on, and only this connection of it be gone.)
         let lock = self.clone();
-        caller.on_loss(move |_| drop(lock.release(account, thread)));
+        caller.on_loss(move |_| {
+            // What it was to hear of a dead holder, the next one hears.
+            lock.state.lock().holder_died |= died;
+            drop(lock.release(account, thread));
+        });
         Ok(died)
     }
 
@@ -135,15 +139,18 @@ impl Body {
         levels
     }
 
-    /// For a condition: holds it on so many levels.
+    /// For a condition: holds it on so many levels. That its last holder died, the next one who
+    /// asks for it hears: a wait has no word for it.
     pub(crate) fn take_back(
         self: &Arc<Self>,
         caller: &Caller,
         thread: Thread,
         levels: u32,
     ) -> Result<(), Failure> {
-        self.acquire(caller, thread, None)?;
-        self.state.lock().count = levels;
+        let died = self.acquire(caller, thread, None)?;
+        let mut state = self.state.lock();
+        state.count = levels;
+        state.holder_died |= died;
         Ok(())
     }
 

@@ -12,6 +12,7 @@ use crate::handle::{Handle, Proxy};
 use crate::lock::{Lock, RLock};
 use crate::namespace::Namespace;
 use crate::own::Types;
+use crate::pool::Pool;
 use crate::queue::{JoinableQueue, Queue};
 use crate::remote::{Remote, Route, Where, random, unexpected};
 use crate::semaphore::{BoundedSemaphore, Semaphore};
@@ -414,6 +415,19 @@ impl Manager {
     ) -> Result<JoinableQueue<T>, CallError> {
         let capacity = Some(capacity.max(1) as u64);
         self.new_object(Make::Queue { capacity })
+    }
+
+    /// A new pool of so many worker processes, children of the server: see [`Pool`]. *Blocks
+    /// until* they are started. *Wakes when* they are. *If a peer dies*: an error.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Refused`] says why the server has started none: above all, its program does
+    /// not begin with [`entry`](multiproc_process::entry()).
+    #[doc(alias = "Pool")]
+    pub fn pool(&self, workers: usize) -> Result<Pool, CallError> {
+        let workers = workers as u64;
+        self.new_object(Make::Pool { workers })
     }
 
     /// A new event, not set.

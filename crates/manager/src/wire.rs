@@ -10,6 +10,7 @@ use crate::error::Failure;
 use crate::event::EventCall;
 use crate::list::ListCall;
 use crate::lock::LockCall;
+use crate::pool::{Outcome, Packed, PoolCall};
 use crate::queue::QueueCall;
 use crate::semaphore::SemaphoreCall;
 use crate::set::SetCall;
@@ -64,6 +65,7 @@ pub(crate) enum Call {
     Semaphore(SemaphoreCall),
     Condition(ConditionCall),
     Barrier(BarrierCall),
+    Pool(PoolCall),
     /// A method of a registered type.
     Method {
         method: String,
@@ -133,6 +135,9 @@ pub(crate) enum Make {
     Barrier {
         parties: u32,
     },
+    Pool {
+        workers: u64,
+    },
     /// A registered type.
     Own(String),
 }
@@ -170,6 +175,10 @@ pub(crate) enum Answer {
         broken: bool,
     },
     Text(String),
+    /// Of a task.
+    Outcome(Outcome<Packed>),
+    /// Of a map.
+    Outcomes(Outcome<Vec<Packed>>),
     /// A method returned an iterator, which is this object now.
     Iterator(u64),
     Numbers(Numbers),

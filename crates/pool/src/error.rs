@@ -1,5 +1,6 @@
 use crate::board::MOST_WORKERS;
 use multiproc_process::{Exit, StartError};
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use thiserror::Error;
 
@@ -31,7 +32,7 @@ pub enum CreateError {
 }
 
 /// Why a pool works no more.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Ended {
     /// It was closed, and everything was done.
@@ -55,7 +56,7 @@ pub enum Ended {
 }
 
 /// Why no value came of a task. (An `Err` that the task itself returns is a value.)
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum TaskError {
     /// The task panicked.
@@ -103,7 +104,7 @@ pub enum TaskError {
 }
 
 /// Why a pool did not take a task. The arguments come back.
-#[derive(Error)]
+#[derive(Error, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum SubmitError<A> {
     /// The pool was closed or has ended.

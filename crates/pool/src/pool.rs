@@ -65,6 +65,7 @@ pub struct Builder<E> {
     most_tasks: Option<u64>,
     method: Option<StartMethod>,
     options: Options,
+    in_daemon: bool,
     initializer: Option<Box<dyn FnOnce(Functions) -> Initializer>>,
     error: PhantomData<fn() -> E>,
 }
@@ -113,6 +114,7 @@ impl<E> BasicPool<E> {
             most_tasks: None,
             method: None,
             options: Options::default(),
+            in_daemon: false,
             initializer: None,
             error: PhantomData,
         }
@@ -261,6 +263,13 @@ impl<E> Builder<E> {
         self
     }
 
+    /// For a pool in a daemon, which may not have children otherwise. Keeper and workers end with
+    /// the daemon, however it ends; the keeper is spawned.
+    pub fn even_in_daemon(mut self) -> Self {
+        self.in_daemon = true;
+        self.start_method(StartMethod::Spawn)
+    }
+
     /// As [`Tasks::timeout`], for all tasks.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.options.timeout = Some(timeout);
@@ -279,8 +288,8 @@ impl<E> Builder<E> {
     ///
     /// [`CreateError`]; nothing is left behind.
     pub fn build(self) -> Result<BasicPool<E>, CreateError> {
-        let method = self.method;
-        let (owner, options) = self.make(|setup| start_keeper(method, setup))?;
+        let (method, in_daemon) = (self.method, self.in_daemon);
+        let (owner, options) = self.make(|setup| start_keeper(method, in_daemon, setup))?;
         Ok(BasicPool::over(Arc::new(owner), options))
     }
 
@@ -333,11 +342,17 @@ impl<E> Builder<E> {
 }
 
 /// Starts the keeper of a pool of plain functions.
-fn start_keeper(method: Option<StartMethod>, setup: Setup) -> Result<Process, StartError> {
+fn start_keeper(
+    method: Option<StartMethod>,
+    in_daemon: bool,
+    setup: Setup,
+) -> Result<Process, StartError> {
     let start = |method: StartMethod, setup: Box<Setup>| {
-        Process::builder()
-            .name("PoolKeeper")
-            .start_in(method, keep, setup)
+        let mut keeper = Process::builder().name("PoolKeeper");
+        if in_daemon {
+            keeper = keeper.even_in_daemon();
+        }
+        keeper.start_in(method, keep, setup)
     };
     let chosen = method.unwrap_or_else(start_method);
     match start(chosen, Box::new(setup)) {

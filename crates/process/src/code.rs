@@ -113,6 +113,13 @@ impl Functions {
         })
     }
 
+    /// With a secret that others of this program know, too.
+    pub fn with_secret(secret: u128) -> Self {
+        Self {
+            secret: ((secret >> 64) as u64, secret as u64),
+        }
+    }
+
     /// The name under which `via(function, …)` can be called; `None` if one of the two is not part
     /// of the program's own file.
     pub fn name<F: FunctionPointer>(&self, via: fn(F, &mut dyn Any), function: F) -> Option<Code> {

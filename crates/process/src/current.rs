@@ -67,7 +67,8 @@ impl Current {
         &self.me.name
     }
 
-    /// Whether it was started as a daemon: it ends with its parent, and may not have children.
+    /// Whether it was started as a daemon: it ends with its parent, and may not have children
+    /// (but one that [sees to its own end](crate::Builder::even_in_daemon)).
     #[doc(alias = "daemon")]
     pub fn is_daemon(&self) -> bool {
         self.me.daemon

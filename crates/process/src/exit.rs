@@ -1,6 +1,7 @@
 //! How a process ends: what a child hands out ([`ExitValue`]), and what its parent gets to see
 //! ([`Exit`]).
 
+use serde::{Deserialize, Serialize};
 use std::convert::Infallible;
 use std::fmt;
 use std::io::Write;
@@ -17,7 +18,7 @@ use std::process::ExitCode;
 /// ```
 #[doc(alias = "exitcode")]
 #[must_use = "a child that failed is noticed only here; `.ok()?` makes the failure an error"]
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum Exit {
     /// It ended by itself with this code, 0 to 255.
     Code(i32),

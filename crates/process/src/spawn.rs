@@ -207,7 +207,7 @@ where
     A: Serialize + DeserializeOwned,
     R: ExitValue,
 {
-    if crate::current().is_daemon() {
+    if builder.is_refused() {
         return Err(StartError::InDaemon);
     }
     let errand = errand(f)?;

@@ -73,6 +73,7 @@ pub trait Run {
 pub struct Builder {
     name: Option<String>,
     daemon: Option<bool>,
+    even_in_daemon: bool,
 }
 
 impl Process {
@@ -261,6 +262,18 @@ impl Builder {
             StartMethod::Fork.settle();
             f(arguments)
         })
+    }
+
+    /// [Spawned](Process::spawn) also where this process is a daemon, which may not have children
+    /// otherwise, as nobody would end them when it is killed: for a child that sees to its own
+    /// end when this process ends, in any way. By fork, a daemon starts none all the same.
+    pub fn even_in_daemon(mut self) -> Self {
+        self.even_in_daemon = true;
+        self
+    }
+
+    pub(crate) fn is_refused(&self) -> bool {
+        crate::current().is_daemon() && !self.even_in_daemon
     }
 
     /// The name, and whether it is a daemon.

@@ -276,6 +276,15 @@ fn a_daemon_may_start_nothing_by_any_method() -> Outcome {
                     let refused = Context::new(method).start(add, (1, 2));
                     let refused = refused.expect_err("in a daemon");
                     assert!(matches!(refused.why, StartError::InDaemon));
+                    // But one that sees to its own end.
+                    let builder = Process::builder().even_in_daemon();
+                    match builder.start_in(method, add, (1, 2)) {
+                        Ok(child) => assert_eq!(child.join().unwrap(), Exit::Code(3)),
+                        Err(refused) => {
+                            assert_eq!(method, StartMethod::Fork);
+                            assert!(matches!(refused.why, StartError::InDaemon));
+                        }
+                    }
                 }
             },
             (),

@@ -248,7 +248,8 @@ impl<T, C> JoinableQueue<T, C> {
 
     /// *Blocks until* every message put was reported done. *Wakes when* the last one is.
     /// *If a peer dies* with a task ([`JoinableQueue::get_task`]), another gets it, and the
-    /// wait goes on; with a message from a plain `get`, that one is lost: `TasksLost`, once
+    /// wait goes on; or, delivered too often, it becomes a dead letter, also if nobody asks for
+    /// tasks any more; with a message from a plain `get`, that one is lost: `TasksLost`, once
     /// nothing else is unfinished.
     ///
     /// # Errors
@@ -392,7 +393,12 @@ impl<T, C: Codec<T>> JoinableQueue<T, C> {
     }
 
     /// The tasks that were delivered as often as `max_deliveries` allows and never done:
-    /// taken off the list. They count as done for a join.
+    /// taken off the list. They count as done for a join. A task whose last holder has died is one
+    /// within a slice (50 ms) of somebody waiting for tasks, or for all of them ([`join`]).
+    ///
+    /// Does not wait for those who wait for tasks.
+    ///
+    /// [`join`]: JoinableQueue::join
     ///
     /// # Errors
     ///

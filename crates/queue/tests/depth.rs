@@ -57,6 +57,9 @@ test::main! {
     a_task_given_back_is_delivered_again,
     a_task_whose_holder_panics_is_done_unless_the_queue_says_otherwise,
     a_task_delivered_too_often_becomes_a_dead_letter,
+    who_joins_alone_makes_the_dead_letter,
+    who_joins_beside_a_plain_get_hears_of_the_dead_letter,
+    dead_letters_do_not_wait_for_who_waits_for_tasks,
     one_slow_task_stalls_nobody,
     too_many_tasks_are_refused_and_nothing_is_lost,
     tasks_of_any_size_outlive_their_holder,
@@ -892,6 +895,66 @@ fn a_task_whose_holder_panics_is_done_unless_the_queue_says_otherwise() -> Outco
         }
         queue.join_timeout(PATIENCE)?;
     }
+    Ok(())
+}
+
+fn over_delivered() -> Outcome<JoinableQueue<u64>> {
+    let options = Queue::<u64>::options().max_deliveries(1);
+    let queue = JoinableQueue::from(options.build()?);
+    let held = Counter::new();
+    queue.put(7)?;
+    kill(&holder(&queue, &held));
+    Ok(queue)
+}
+
+fn who_joins_alone_makes_the_dead_letter() -> Outcome {
+    let queue = over_delivered()?;
+    assert_eq!(queue.unfinished(), 1);
+    queue.join_timeout(PATIENCE)?;
+    assert_eq!(queue.take_dead_letters()?, [7]);
+    assert_eq!((queue.unfinished(), queue.len()), (0, 0));
+    // One that may be delivered again is no dead letter, and waited for.
+    let options = Queue::<u64>::options().max_deliveries(2);
+    let queue = JoinableQueue::from(options.build()?);
+    queue.put(8)?;
+    kill(&holder(&queue, &Counter::new()));
+    let waited = queue.join_timeout(Duration::from_millis(150));
+    assert_eq!(waited, Err(JoinTimeoutError::Timeout { unfinished: 1 }));
+    assert_eq!(queue.get_task_timeout(PATIENCE)?.attempt(), 2);
+    queue.join_timeout(PATIENCE)?;
+    Ok(())
+}
+
+fn who_joins_beside_a_plain_get_hears_of_the_dead_letter() -> Outcome {
+    let queue = over_delivered()?;
+    // It keeps the lock under which tasks change hands.
+    let getter = start(|| assert_eq!(queue.get().unwrap(), 9));
+    blocked(&getter);
+    queue.join_timeout(PATIENCE)?;
+    assert_eq!(queue.take_dead_letters()?, [7]);
+    queue.put(9)?;
+    ends_well(&getter);
+    Ok(())
+}
+
+fn dead_letters_do_not_wait_for_who_waits_for_tasks() -> Outcome {
+    let queue = over_delivered()?;
+    until("the dead letter", || {
+        assert_eq!(queue.try_get_task().unwrap_err(), TryGetError::Empty);
+        queue.unfinished() == 0
+    });
+    // A worker that waits, and then one that is stopped in the middle of its wait: it goes on
+    // only when the letters were had.
+    let worker = start(|| assert_eq!(*queue.get_task().unwrap(), 9));
+    blocked(&worker);
+    send_signal(&worker, libc::SIGSTOP);
+    until("the worker to stop", || stopped(&worker));
+    assert_eq!(queue.take_dead_letters()?, [7]);
+    send_signal(&worker, libc::SIGCONT);
+    queue.put(9)?;
+    ends_well(&worker);
+    queue.join_timeout(PATIENCE)?;
+    assert_eq!(queue.take_dead_letters()?, [0; 0]);
     Ok(())
 }
 

@@ -766,15 +766,18 @@ impl Ring {
 
     /// *Blocks until* every record put was reported done (true), or the deadline passes
     /// (false). *Wakes when* the last one is. *If a peer dies* that had taken records with a
-    /// claim, others get them; if it had taken them without, they are lost:
+    /// claim, others get them, and one that was delivered too often becomes a dead letter; if it had taken them without, they are lost:
     ///
     /// # Errors
     ///
     /// [`TasksLost`] when nothing else is unfinished. Then they are written off: the next
     /// join does not tell of them again.
     pub fn join(&self, deadline: Deadline) -> Result<bool, TasksLost> {
-        self.flow()
-            .join(deadline, &|| self.tasks().done(), &|| self.write_off_lost())
+        let lost = || {
+            self.bury_the_over_delivered();
+            self.write_off_lost()
+        };
+        self.flow().join(deadline, &|| self.tasks().done(), &lost)
     }
 
     /// Ends the ring for everybody: puts fail, what is queued can still be had.

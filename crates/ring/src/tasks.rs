@@ -19,7 +19,9 @@
 //!
 //! # Invariants
 //!
-//! 1. Slots change under the get lock, but for *done*, which only the owner does.
+//! 1. Slots change under the get lock, but for *done*, which only the owner does, and for what
+//!    becomes of a dead letter: who makes one writes that nobody owns it, and who takes it writes
+//!    its own name there first; what it leaves is free.
 //! 2. *taken* is stored before the ring's RELEASE, both under the get lock. So a claim whose
 //!    seq is the one at the head was never released, and belongs to the lock's holder: if
 //!    that died, the next holder drops it, and the record is still there.
@@ -33,6 +35,7 @@
 //! * after RELEASE: an orphan at the next look: taken again, with the next attempt number.
 //! * in *done*: before the one store an orphan, after it done.
 //! * looking after the dead: each change of a slot is one store; the next one goes on.
+//! * taking a dead letter: it is one still, and the next taker's, as its owner is dead.
 //!
 //! Plain gets of a queue that is joined are counted per process (`Worker`), so that a join
 //! can tell how many tasks died with processes that had taken them without a claim.
@@ -306,14 +309,10 @@ impl Ring {
             if kind(state) != ORPHAN {
                 continue;
             }
-            let attempt = slot.attempt().saturating_add(1);
-            if most != 0 && attempt > most {
-                // Counted as done: a join does not wait for it.
-                slot.state.store(with_kind(state, DEAD_LETTER) + 4, SeqCst); // PAIRS finished
-                step!("tasks: dead letter");
-                self.flow().report();
+            if self.bury(slot, state, most) {
                 continue;
             }
+            let attempt = slot.attempt().saturating_add(1);
             let area = self.claims();
             let (at, len) = slot.range(area.reserve).ok_or(GetError::Corrupted)?;
             area.read_into(at, len, to);
@@ -333,6 +332,46 @@ impl Ring {
             }));
         }
         Ok(None)
+    }
+
+    /// Under the get lock: makes an orphan that was delivered `most` times a dead letter.
+    fn bury(&self, slot: &Slot, state: u64, most: u32) -> bool {
+        if most == 0 || slot.attempt() < most {
+            return false;
+        }
+        slot.owner.store(0, Release); // PAIRS letter
+        step!("tasks: nobody's");
+        // Counted as done: a join does not wait for it.
+        slot.state.store(with_kind(state, DEAD_LETTER) + 4, SeqCst); // PAIRS finished, letter
+        step!("tasks: dead letter");
+        self.flow().report();
+        true
+    }
+
+    /// For who joins, once a slice: nobody else may be looking for tasks any more. Does not wait:
+    /// whoever has the get lock looks itself.
+    pub(crate) fn bury_the_over_delivered(&self) {
+        let tasks = self.tasks();
+        let most = tasks.max_deliveries.load(Relaxed);
+        if most == 0 || tasks.used().is_empty() {
+            return;
+        }
+        let Some(guard) = self.flow().try_lock_get() else {
+            return;
+        };
+        self.bury_all(most);
+        self.flow().unlock_get(guard);
+    }
+
+    /// Under the get lock.
+    fn bury_all(&self, most: u32) {
+        self.tasks().look_after_the_dead(false);
+        for slot in self.tasks().used() {
+            let state = slot.state.load(Acquire); // PAIRS task
+            if kind(state) == ORPHAN {
+                self.bury(slot, state, most);
+            }
+        }
     }
 
     /// Under the get lock: a claim on the record at the head, and its RELEASE.
@@ -417,28 +456,61 @@ impl Ring {
         Ok(at)
     }
 
-    /// The tasks that were delivered as often as allowed and never done: taken off the list.
-    /// *Blocks until* no other reader is in the middle of its get.
+    /// The tasks that were delivered as often as allowed and never done: taken off the list, each
+    /// by one taker. Does not wait for those who wait for tasks, nor for long for anybody else.
     ///
     /// # Errors
     ///
     /// [`GetError::Corrupted`].
     pub fn take_dead_letters(&self) -> Result<Vec<Vec<u8>>, GetError> {
-        let _guard = self.flow().lock_get(&Wait::FOREVER)?;
-        self.tasks().look_after_the_dead(true);
-        let area = self.claims();
+        // Who keeps the lock waits for tasks, and looks after the dead itself.
+        match self.flow().lock_get(&Wait::NOT) {
+            Ok(guard) => {
+                self.tasks().look_after_the_dead(true);
+                self.flow().unlock_get(guard);
+            }
+            Err(GetError::Empty) => {}
+            Err(other) => return Err(other),
+        }
         let mut letters = Vec::new();
         for slot in self.tasks().used() {
-            let state = slot.state.load(Acquire); // PAIRS task
-            if kind(state) == DEAD_LETTER {
-                let (at, len) = slot.range(area.reserve).ok_or(GetError::Corrupted)?;
-                let mut letter = Vec::new();
-                area.read_into(at, len, &mut letter);
-                letters.push(letter);
-                slot.state.store(with_kind(state, FREE), Release);
-            }
+            letters.extend(self.take_letter(slot)?);
         }
         Ok(letters)
+    }
+
+    /// Without the get lock (Invariant 1).
+    fn take_letter(&self, slot: &Slot) -> Result<Option<Vec<u8>>, GetError> {
+        let is_letter = || kind(slot.state.load(Acquire)) == DEAD_LETTER; // PAIRS letter
+        if !is_letter() {
+            return Ok(None);
+        }
+        let before = slot.owner.load(Acquire); // PAIRS letter
+        if Identity::from_bits(before).is_some_and(Identity::is_alive) {
+            return Ok(None); // another one is taking it
+        }
+        // AcqRel. PAIRS letter: one taker at a time.
+        let me = Identity::me().to_bits();
+        let mine = slot.owner.compare_exchange(before, me, AcqRel, Relaxed);
+        if mine.is_err() {
+            return Ok(None);
+        }
+        step!("tasks: letter has a taker");
+        let area = self.claims();
+        let range = slot.range(area.reserve).filter(|_| is_letter());
+        let Some((at, len)) = range else {
+            slot.owner.store(before, Release);
+            return match is_letter() {
+                true => Err(GetError::Corrupted),
+                false => Ok(None), // nobody's, but not yet a letter
+            };
+        };
+        let mut letter = Vec::new();
+        area.read_into(at, len, &mut letter);
+        step!("tasks: letter copied");
+        let state = slot.state.load(Relaxed);
+        slot.state.store(with_kind(state, FREE), Release); // PAIRS task
+        Ok(Some(letter))
     }
 
     /// Gets one record for a worker that will report it with [`Ring::task_done`]: as
@@ -457,7 +529,7 @@ impl Ring {
         let guard = flow.lock_get(&wait)?;
         let found = match flow.look_at_once() {
             Some(found) => found,
-            None => flow.wait_for_data(wait)?,
+            None => self.wait_and_bury(wait)?,
         };
         let worker = self.worker_here().ok_or(GetError::TooManyTasks)?;
         *fds = self.withdraw(flow.tag(found))?;
@@ -474,6 +546,24 @@ impl Ring {
         worker.taking.store(0, Release);
         flow.unlock_get(guard);
         Ok(())
+    }
+
+    /// Under the get lock: [`Flow::wait_for_data`], and once a slice what nobody else can do
+    /// meanwhile.
+    ///
+    /// [`Flow::wait_for_data`]: crate::flow::Flow
+    fn wait_and_bury(&self, wait: Wait<'_>) -> Result<Found, GetError> {
+        let most = self.tasks().max_deliveries.load(Relaxed);
+        if most == 0 || wait.deadline == Deadline::NOW {
+            return self.flow().wait_for_data(wait);
+        }
+        loop {
+            let deadline = Deadline::after(wait::SLICE).sooner(wait.deadline);
+            match self.flow().wait_for_data(Wait { deadline, ..wait }) {
+                Err(GetError::Empty) if !wait.deadline.passed() => self.bury_all(most),
+                other => return other,
+            }
+        }
     }
 
     /// Under the get lock: this process's count; a free one, or a dead one's, best one that

@@ -14,7 +14,7 @@ use super::caller::{Caller, Undo, Wire};
 use super::{Core, Memory, Object};
 use crate::error::{Failure, ServeError};
 use crate::wire::{Answer, Ask, Call, Hello, Make, Numbers, Request};
-use crate::{barrier, condition, dict, event, list, lock, own, queue, semaphore, set};
+use crate::{barrier, condition, dict, event, list, lock, own, pool, queue, semaphore, set};
 use multiproc_core::step;
 use multiproc_core::wait::SLICE;
 use multiproc_pipe::{AcceptError, Listener, SendError};
@@ -340,6 +340,7 @@ fn make(caller: &Caller, what: Make, tag: String) -> Result<u64, Failure> {
             Box::new(condition::Body::new(lock))
         }
         Make::Barrier { parties } => Box::new(barrier::Body::new(parties)),
+        Make::Pool { workers } => Box::new(pool::Body::new(caller, workers)?),
         Make::Own(name) => Box::new(own::Body::new(&caller.core.types, &name)?),
     };
     let object = |number| Object { number, tag, body };

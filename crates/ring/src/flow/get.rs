@@ -191,7 +191,7 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
     }
 
     /// The get lock if it is free.
-    pub(super) fn try_lock_get(&self) -> Option<RobustGuard<'a>> {
+    pub(crate) fn try_lock_get(&self) -> Option<RobustGuard<'a>> {
         let (get, signs) = (&self.state.get, &self.state.signs);
         let guard = get.lock.try_acquire()?;
         Some(self.inherit_get(guard.with_bell(&signs.room)))
