@@ -25,8 +25,6 @@ enum Holds {
     CompileFail { file: String, item: String },
     /// Nothing: it does not apply.
     NotHere(String),
-    /// A crate to come.
-    Later(String),
 }
 
 fn map() -> Vec<(String, Holds)> {
@@ -70,7 +68,6 @@ fn holds(id: &str, row: toml::Value) -> Holds {
             Holds::CompileFail { file, item }
         }
         [("not_here", why)] => Holds::NotHere(why.to_owned()),
-        [("later", name)] => Holds::Later(name.to_owned()),
         _ => panic!("{id}: {row:?} is none of the forms that behaviours.toml describes"),
     }
 }
@@ -148,37 +145,6 @@ fn every_example_that_must_not_compile_exists() {
                 wrong.push(format!(
                     "{id}: {file} has no compile_fail example on {item}"
                 ));
-            }
-        }
-    }
-    assert!(wrong.is_empty(), "{wrong:#?}");
-}
-
-#[test]
-fn later_names_a_crate_to_come() {
-    // `queue` and `process` exist, and are to get more: the rows named here are not yet theirs.
-    let growing = ["queue", "process"];
-    let planned = [
-        "lock",
-        "rlock",
-        "semaphore",
-        "condition",
-        "event",
-        "barrier",
-        "pipe",
-        "value",
-        "pool",
-        "manager",
-    ];
-    let mut wrong = Vec::new();
-    for (id, holds) in map() {
-        if let Holds::Later(name) = holds
-            && !growing.contains(&name.as_str())
-        {
-            if !planned.contains(&name.as_str()) {
-                wrong.push(format!("{id}: no crate {name} is planned"));
-            } else if root().join("crates").join(&name).exists() {
-                wrong.push(format!("{id}: crates/{name} is here; which test holds it?"));
             }
         }
     }
