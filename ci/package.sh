@@ -34,5 +34,18 @@ done < <(bash ci/packages.sh)
 echo "$((${#packages[@]} / 2)) packages are complete"
 
 if [ "${1-}" != --list ]; then
-    cargo package --quiet --allow-dirty "${packages[@]}"
+    # In a folder of its own each time: cargo takes a version that it has seen there for unchanged,
+    # and keeps what it unpacked under the folder's name in its own cache.
+    target=$(mktemp -d)
+    cache="${CARGO_HOME:-$HOME/.cargo}/registry/src"
+    before=$(ls "$cache" 2>/dev/null || true)
+    clean() {
+        rm -rf "$target"
+        for new in $(ls "$cache"); do
+            # Registries of a file have no host, so that their folders begin with a dash.
+            case "$new" in -*) grep -qxe "$new" <<<"$before" || rm -rf "${cache:?}/$new" ;; esac
+        done
+    }
+    trap clean EXIT
+    CARGO_TARGET_DIR="$target" cargo package --quiet --allow-dirty "${packages[@]}"
 fi
