@@ -49,6 +49,10 @@ test::main! {
     #[timeout(180)]
     killed_at_each_step_of_making_a_dead_letter,
     #[timeout(180)]
+    killed_at_each_step_of_making_a_dead_letter_by_a_join,
+    #[timeout(180)]
+    killed_at_each_step_of_taking_a_dead_letter,
+    #[timeout(180)]
     killed_at_each_step_of_done,
     #[timeout(180)]
     killed_at_each_step_of_a_done_that_wakes_a_join,
@@ -648,6 +652,48 @@ fn killed_at_each_step_of_making_a_dead_letter() {
             let mut letters = queue.take_dead_letters().unwrap();
             letters.sort_unstable();
             assert_eq!(letters, if taken { vec![1, 2] } else { vec![1] });
+            works(&queue);
+        },
+    );
+}
+
+fn over_delivered() -> JoinableQueue<u64> {
+    let options = Queue::<u64>::options().max_deliveries(1);
+    let queue = JoinableQueue::from(options.build().unwrap());
+    queue.put(1).unwrap();
+    one_dies_with_a_task(&queue);
+    // Marked already, so that nothing depends on the time.
+    assert!(queue.take_dead_letters().unwrap().is_empty());
+    queue
+}
+
+fn killed_at_each_step_of_making_a_dead_letter_by_a_join() {
+    each_step(
+        over_delivered,
+        |queue| queue.join_timeout(PATIENCE).unwrap(),
+        |queue, _, steps| {
+            steps.must_have(&["tasks: nobody's", "tasks: dead letter"]);
+            queue.join_timeout(PATIENCE).unwrap();
+            assert_eq!(queue.take_dead_letters().unwrap(), [1]);
+            works(&queue);
+        },
+    );
+}
+
+fn killed_at_each_step_of_taking_a_dead_letter() {
+    each_step(
+        || {
+            let queue = over_delivered();
+            queue.join_timeout(PATIENCE).unwrap();
+            queue
+        },
+        |queue| drop(queue.take_dead_letters().unwrap()),
+        |queue, _, steps| {
+            steps.must_have(&["tasks: letter has a taker", "tasks: letter copied"]);
+            // The last step is before the one store that takes it.
+            assert_eq!(queue.take_dead_letters().unwrap(), [1]);
+            assert_eq!(queue.take_dead_letters().unwrap(), [0; 0]);
+            assert_eq!(queue.unfinished(), 0);
             works(&queue);
         },
     );
