@@ -170,7 +170,7 @@ impl<T: Send + 'static> AsyncResult<T> {
     /// Cancels it: what has not begun does not run, and the workers of what has are killed and
     /// replaced. The outcome is [`TaskError::Cancelled`], for all that was not done. False if
     /// nothing was left to cancel, or if a thousand other groups of tasks that were cancelled still
-    /// wait for their turn to be passed over; then nothing has changed.
+    /// wait for their turn to be passed over; then the rest of it is done.
     pub fn cancel(&self) -> bool {
         if !self.owner.is_here() || self.is_ready() {
             return false;
