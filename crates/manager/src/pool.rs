@@ -490,13 +490,15 @@ impl Pool {
 
     /// Kills the workers. Tasks that are not done, anybody's, end with
     /// [`PoolEnded`](TaskError::PoolEnded).
+    ///
+    /// *Blocks until* they have ended. *Wakes when* they have. *If a peer dies*: as [`Pool::apply`].
     pub fn terminate(&self) -> Result<(), CallError> {
         Ok(self.ask(PoolCall::Terminate).map(drop)?)
     }
 }
 
-/// A result to come, in the server: from [`Pool::apply_async`]. Dropped, it changes nothing: the
-/// task is done all the same.
+/// A result to come, in the server: from [`Pool::apply_async`]. It is no message: the process that
+/// asked for it gets it. Dropped, it changes nothing: the task is done all the same.
 #[doc(alias = "AsyncResult")]
 pub struct PoolResult<R> {
     result: Handle,
