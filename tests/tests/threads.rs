@@ -124,6 +124,8 @@ fn objects_handles_and_plain_words_belong_to_no_thread() {
         manager::BoundedSemaphore,
         manager::Condition,
         manager::Barrier,
+        manager::Pool,
+        manager::PoolResult<u64>,
         manager::RemoteIter<u64>,
         manager::Seat,
         process::Functions,
