@@ -366,8 +366,8 @@ impl Patience {
         }
     }
 
-    /// Marks the places, and sleeps until one of them is left, a slice is over, or the
-    /// deadline passes.
+    /// Looks for a moment, then marks the places and sleeps, until one of them is left, a slice
+    /// is over, or the deadline passes.
     fn wait(
         &mut self,
         bell: &AtomicU32,
