@@ -43,16 +43,21 @@
 //!
 //! Where the list cannot be used (another C library; or a thread holds more than 2,046
 //! locks: the kernel has a limit) a waiter finds out at the end of a slice that no thread of
-//! the holder's id exists any more, and takes the lock as from a dead owner. Slower, and
-//! blind to a thread id that was given to somebody new.
+//! the holder's id exists any more, and takes the lock as from a dead owner: out of the very
+//! state that it looked at, for meanwhile another may have it. Slower, and blind to a thread id
+//! that was given to somebody new.
 //!
 //! A peer may scribble on the word: then the lock misbehaves as a lock. It cannot make
 //! this process write anywhere: links are written for the kernel and never read back.
 
 use crate::deadline::Deadline;
+#[cfg(not(loom))]
+use crate::identity::thread_is_there;
+#[cfg(loom)]
+use crate::model::is_alive as thread_is_there;
 use crate::prim::{AtomicU32, AtomicU64, Ordering::*, fence};
 use crate::wait::{self, Slept, Spin};
-use crate::{futex, identity, step, unless_broken};
+use crate::{futex, step, unless_broken};
 use multiproc_segment::Shareable;
 use std::fmt;
 use std::marker::PhantomData;
@@ -229,15 +234,13 @@ impl RobustLock {
         list::about_to(self, mine);
         let mut spin = Spin::new();
         let mut keep = 0;
-        let mut owner_vanished = false;
         loop {
             let word = self.word.load(Relaxed);
-            if word & TID == 0 || owner_vanished {
+            if word & TID == 0 {
                 if let Some(guard) = self.take(word, word & WAITERS | keep, mine) {
                     spin.learn();
                     return Ok(guard);
                 }
-                owner_vanished = false;
                 continue;
             }
             if deadline != Deadline::NOW && spin.back_off() {
@@ -258,20 +261,37 @@ impl RobustLock {
                 list::done(self, mine);
                 return Err(TimedOut);
             }
+            // In a model no slice ends by itself: who vanished before is seen here.
+            if cfg!(loom)
+                && let Some(guard) = self.take_from_vanished(marked, mine)
+            {
+                return Ok(guard);
+            }
             step!("lock: about to sleep");
-            match wait::sleep(&self.word, marked, deadline) {
-                Slept::Look => {}
-                slept => {
-                    // Also for those who never wait for a whole slice.
-                    owner_vanished =
-                        self.word.load(Relaxed) == marked && !identity::thread_is_there(word & TID);
-                    if slept == Slept::TimedOut && !owner_vanished {
-                        list::done(self, mine);
-                        return Err(TimedOut);
-                    }
-                }
+            let slept = wait::sleep(&self.word, marked, deadline);
+            if slept == Slept::Look {
+                continue;
+            }
+            // Also for those who never wait for a whole slice.
+            if let Some(guard) = self.take_from_vanished(marked, mine) {
+                return Ok(guard);
+            }
+            if slept == Slept::TimedOut {
+                list::done(self, mine);
+                return Err(TimedOut);
             }
         }
+    }
+
+    /// Takes the lock from the thread that `word` names, if that one is gone and the lock is
+    /// still in that state: by now the kernel may have freed it, or another waiter taken it.
+    #[cold]
+    fn take_from_vanished(&self, word: u32, mine: list::Mine) -> Option<RobustGuard<'_>> {
+        if self.word.load(Relaxed) != word || thread_is_there(word & TID) {
+            return None;
+        }
+        let looked_at = unless_broken!("lock: that state", word, self.word.load(Relaxed));
+        self.take(looked_at, WAITERS, mine)
     }
 
     /// Is it held, by whomever? Stale as soon as it is said.

@@ -6,13 +6,14 @@ use common::{Board, Outcome, bare_fork, entry_of, kernel_list, ok, status_of, un
 use multiproc_core::deadline::Deadline;
 use multiproc_process::{Exit, Process, test};
 use multiproc_segment::Shared;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 test::main! {
     without_the_list_nothing_is_linked,
     a_killed_holder_is_found_without_the_list,
     a_zombie_holder_is_found_without_the_list,
     a_thread_that_ended_holding_is_found_without_the_list,
+    who_took_it_from_the_dead_is_not_robbed_without_the_list,
     a_living_holder_is_not_robbed_without_the_list,
     a_living_thread_that_leads_nothing_is_not_robbed_without_the_list,
     a_lock_in_a_new_pid_namespace_is_not_taken_from_the_living,
@@ -84,6 +85,48 @@ fn a_thread_that_ended_holding_is_found_without_the_list() -> Outcome {
         scope.spawn(|| std::mem::forget(board.lock.acquire(Deadline::NEVER)));
     });
     assert!(board.lock.acquire(Deadline::NEVER)?.owner_died());
+    Ok(())
+}
+
+/// Several find at the same time that the holder is dead, and one of them has it.
+fn who_took_it_from_the_dead_is_not_robbed_without_the_list() -> Outcome {
+    const WAITERS: u32 = 6;
+    without_list();
+    for _ in 0..10 {
+        let board = Shared::new(Board::new())?;
+        let holder = Process::start(|| {
+            let _held = board.lock.acquire(Deadline::NEVER).unwrap();
+            board.word.store(1, Release);
+            until(&board.word, 2);
+            common::kill_me();
+        })?;
+        until(&board.word, 1);
+        let waiters: Vec<_> = (0..WAITERS)
+            .map(|_| {
+                Process::start(|| {
+                    board.a.fetch_add(1, AcqRel);
+                    let held = board.lock.acquire(Deadline::NEVER).unwrap();
+                    let alone = board.torn.fetch_add(1, AcqRel) == 0;
+                    // As long as the others need for their look at the dead one.
+                    let begun = Instant::now();
+                    while begun.elapsed() < Duration::from_millis(5) {
+                        std::thread::yield_now();
+                    }
+                    board.torn.fetch_sub(1, AcqRel);
+                    drop(held);
+                    assert!(alone, "two have the lock");
+                })
+            })
+            .collect::<Result<_, _>>()?;
+        while board.a.load(Acquire) < WAITERS.into() {
+            std::thread::yield_now();
+        }
+        board.word.store(2, Release);
+        assert_eq!(holder.join()?, Exit::Signal(libc::SIGKILL));
+        for waiter in waiters {
+            waiter.join()?.ok()?;
+        }
+    }
     Ok(())
 }
 

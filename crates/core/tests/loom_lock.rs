@@ -6,7 +6,7 @@ use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::thread;
 use multiproc_core::deadline::Deadline;
-use multiproc_core::model::{die_at, must_notice};
+use multiproc_core::model::{die_at, must_notice, vanish_at};
 use multiproc_core::robust::RobustLock;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -91,6 +91,32 @@ fn one_dies(steps: u64, bound: usize) {
         assert!(sum == 1 || sum == 2, "{sum}");
         assert!(!survived || sum == 2);
     });
+}
+
+/// Two find at the same time that the holder is gone, with no kernel to tell them.
+#[test]
+fn model_holder_vanishes() {
+    check(3, || {
+        let p = protected();
+        let gone = {
+            let p = p.clone();
+            thread::spawn(move || vanish_at(2, || add_one(&p)).is_none())
+        };
+        assert!(gone.join().unwrap(), "did not get to that step");
+        assert!(p.lock.is_held());
+        let other = {
+            let p = p.clone();
+            thread::spawn(move || add_one(&p))
+        };
+        add_one(&p);
+        other.join().unwrap();
+        assert_eq!(value(&p), 2);
+    });
+}
+
+#[test]
+fn model_fails_when_a_living_one_is_robbed_for_a_dead_one() {
+    must_notice("lock: that state", "model_holder_vanishes");
 }
 
 #[test]
