@@ -3,15 +3,12 @@
 //! `kill_steps.rs`, an operation is run once to count its named steps, and then once per step
 //! by a process that dies by SIGKILL exactly there.
 
-#[path = "../../crates/queue/tests/common/mod.rs"]
-mod common;
-
 use common::*;
-use multiproc_core::step;
-use multiproc_process::{Exit, Process, StartError, test};
+use multiproc_process::{Exit, Process, test};
 use multiproc_queue::codec::Bytes;
 use multiproc_queue::{JoinTimeoutError, JoinableQueue, Queue, TryGetError};
 use multiproc_ring::{Ring, Settings, Wait};
+use multiproc_tests::{each_exact_step, killed_at, steps_of};
 use std::time::Duration;
 
 test::main! {
@@ -70,77 +67,6 @@ test::main! {
 
 const MIB: usize = 1 << 20;
 
-/// The steps that one operation passes: their names, in order.
-struct Steps(Vec<String>);
-
-impl Steps {
-    /// The last step of that name: it and all later ones come after what it stands for.
-    #[track_caller]
-    fn since(&self, name: &str) -> u64 {
-        let at = self.0.iter().rposition(|step| step == name);
-        at.unwrap_or_else(|| panic!("no step {name:?} in {:?}", self.0)) as u64
-    }
-
-    /// The first step of that name.
-    #[track_caller]
-    fn first(&self, name: &str) -> u64 {
-        let at = self.0.iter().position(|step| step == name);
-        at.unwrap_or_else(|| panic!("no step {name:?} in {:?}", self.0)) as u64
-    }
-
-    #[track_caller]
-    fn must_have(&self, names: &[&str]) {
-        for name in names {
-            self.since(name);
-        }
-    }
-}
-
-/// Starts a helper: a daemon, so that a test that fails does not wait for it.
-fn start<R: multiproc_process::ExitValue>(f: impl FnOnce() -> R) -> Process {
-    let helper = Process::builder().daemon(true).start(f);
-    helper.map_err(StartError::from).unwrap()
-}
-
-/// Runs `act` in a process that counts its steps.
-fn count<W>(world: &W, act: &impl Fn(&W)) -> Steps {
-    let told = Queue::<Vec<String>>::unbounded().unwrap();
-    let child = start(|| {
-        step::count_on();
-        act(world);
-        step::disarm();
-        let names = step::names().into_iter().map(str::to_owned).collect();
-        told.put(names).unwrap();
-    });
-    ends_well(&child);
-    Steps(told.get_timeout(PATIENCE).unwrap())
-}
-
-/// Runs `act` in a process that dies at that step.
-fn dies<W>(world: &W, at: u64, act: &impl Fn(&W)) {
-    let child = start(|| {
-        step::arm(at);
-        act(world);
-        step::disarm();
-    });
-    assert_eq!(ends(&child), Exit::Signal(9), "at step {at}");
-}
-
-/// Counts the steps of `act` in one world, and kills at each of them in a fresh one; `check`
-/// looks at what is left. The number of steps must be the same each time.
-fn each_step<W>(prepare: impl Fn() -> W, act: impl Fn(&W), check: impl Fn(W, u64, &Steps)) {
-    let steps = count(&prepare(), &act);
-    println!("{} steps: {:?}", steps.0.len(), steps.0);
-    assert!(!steps.0.is_empty());
-    for at in 0..steps.0.len() as u64 {
-        // On failure, this is the last line of the test's output.
-        println!("killed at step {at}, {:?}", steps.0[at as usize]);
-        let world = prepare();
-        dies(&world, at, &act);
-        check(world, at, &steps);
-    }
-}
-
 // ---- memory ----
 
 const SMALL_RING: usize = 64 << 20;
@@ -198,7 +124,7 @@ fn is_sound(ring: &Ring) {
 }
 
 fn killed_at_each_step_of_a_growth_leaves_memory_that_comes_back() {
-    each_step(
+    each_exact_step(
         || {
             let ring = ring(usize::MAX);
             put(&ring, 1, 20_000);
@@ -218,7 +144,7 @@ fn killed_at_each_step_of_a_growth_leaves_memory_that_comes_back() {
 fn killed_at_each_step_of_a_get_that_trims() {
     // From the start of the memory, and from behind: then it is rewound, too.
     for rewound in [false, true] {
-        each_step(
+        each_exact_step(
             || {
                 let ring = ring(usize::MAX);
                 if rewound {
@@ -244,7 +170,7 @@ fn killed_at_each_step_of_a_get_that_trims() {
 }
 
 fn killed_at_each_step_of_a_put_larger_than_the_capacity() {
-    each_step(
+    each_exact_step(
         || {
             let ring = ring(10_000);
             put(&ring, 0, 3_000);
@@ -267,7 +193,7 @@ fn killed_at_each_step_of_a_put_larger_than_the_capacity() {
 }
 
 fn killed_at_each_step_of_a_get_of_a_message_larger_than_the_capacity() {
-    each_step(
+    each_exact_step(
         || {
             let ring = ring(10_000);
             put(&ring, 1, 20 * MIB);
@@ -341,7 +267,7 @@ fn carries(queue: &Messages) {
 }
 
 fn killed_at_each_step_of_put_many() {
-    each_step(
+    each_exact_step(
         || {
             let queue = messages(8 * MIB);
             queue.put(pattern(0, 100)).unwrap();
@@ -362,7 +288,7 @@ fn killed_at_each_step_of_put_many() {
 }
 
 fn killed_at_each_step_of_a_put_many_that_wraps() {
-    each_step(
+    each_exact_step(
         || {
             // 27,000 of the first 32 KiB are used, 18,000 of them free again.
             let queue = messages(8 * MIB);
@@ -389,7 +315,7 @@ fn killed_at_each_step_of_a_put_many_that_wraps() {
 }
 
 fn killed_at_each_step_of_get_many() {
-    each_step(
+    each_exact_step(
         || {
             let queue = messages(8 * MIB);
             queue.put_many((0..10).map(|n| pattern(n, 100))).unwrap();
@@ -414,7 +340,7 @@ fn with_two() -> Messages {
 }
 
 fn killed_at_each_step_of_a_put_loan() {
-    each_step(
+    each_exact_step(
         with_two,
         |queue| {
             let mut loan = queue.put_loan(40_000).unwrap();
@@ -431,7 +357,7 @@ fn killed_at_each_step_of_a_put_loan() {
 }
 
 fn killed_at_each_step_of_a_put_loan_that_is_dropped() {
-    each_step(
+    each_exact_step(
         with_two,
         |queue| {
             let mut loan = queue.put_loan(40_000).unwrap();
@@ -446,7 +372,7 @@ fn killed_at_each_step_of_a_put_loan_that_is_dropped() {
 }
 
 fn killed_at_each_step_of_a_get_loan() {
-    each_step(
+    each_exact_step(
         with_two,
         |queue| assert_eq!(number_of(&queue.get_loan().unwrap()), 1),
         |queue, at, steps| {
@@ -459,7 +385,7 @@ fn killed_at_each_step_of_a_get_loan() {
 }
 
 fn killed_at_each_step_of_a_get_loan_that_is_given_back() {
-    each_step(
+    each_exact_step(
         with_two,
         |queue| queue.get_loan().unwrap().give_back(),
         |queue, _, _| {
@@ -525,7 +451,7 @@ fn one_dies_with_a_task(queue: &JoinableQueue<u64>) {
 }
 
 fn killed_at_each_step_of_taking_a_task() {
-    each_step(
+    each_exact_step(
         || tasks(1..=2),
         |queue| std::mem::forget(queue.get_task().unwrap()),
         |queue, at, steps| {
@@ -541,7 +467,7 @@ fn killed_at_each_step_of_taking_a_task() {
 
 fn killed_at_each_step_of_taking_a_large_task_after_another() {
     // Each of them is so large that what it was kept in is given back at the next.
-    each_step(
+    each_exact_step(
         || {
             let queue = JoinableQueue::from(messages(1 << 30));
             queue.put(pattern(1, 20 * MIB)).unwrap();
@@ -570,7 +496,7 @@ fn killed_at_each_step_of_taking_a_large_task_after_another() {
 }
 
 fn killed_at_each_step_of_taking_a_dead_one_s_task() {
-    each_step(
+    each_exact_step(
         || {
             let queue = tasks([1]);
             one_dies_with_a_task(&queue);
@@ -597,8 +523,9 @@ fn killed_at_each_step_of_taking_a_dead_one_s_task() {
 fn killed_at_each_step_of_looking_after_the_dead() {
     // Three dead, and one of them before it had released what it claimed.
     let claims = |queue: &JoinableQueue<u64>| std::mem::forget(queue.get_task().unwrap());
-    let before_release = count(&tasks([1]), &claims).since("tasks: claimed, not released");
-    each_step(
+    let one = tasks([1]);
+    let before_release = steps_of(|| claims(&one)).since("tasks: claimed, not released");
+    each_exact_step(
         || {
             let (queue, held) = (tasks(1..=3), Counter::new());
             let holder = || {
@@ -612,7 +539,7 @@ fn killed_at_each_step_of_looking_after_the_dead() {
             };
             let holders = [holder(), holder()];
             held.reach(2);
-            dies(&queue, before_release, &claims);
+            assert!(!killed_at(before_release, || claims(&queue)));
             holders.iter().for_each(kill);
             drop(holders);
             queue
@@ -628,7 +555,7 @@ fn killed_at_each_step_of_looking_after_the_dead() {
 }
 
 fn killed_at_each_step_of_making_a_dead_letter() {
-    each_step(
+    each_exact_step(
         || {
             let options = Queue::<u64>::options().max_deliveries(1);
             let queue = JoinableQueue::from(options.build().unwrap());
@@ -668,7 +595,7 @@ fn over_delivered() -> JoinableQueue<u64> {
 }
 
 fn killed_at_each_step_of_making_a_dead_letter_by_a_join() {
-    each_step(
+    each_exact_step(
         over_delivered,
         |queue| queue.join_timeout(PATIENCE).unwrap(),
         |queue, _, steps| {
@@ -681,7 +608,7 @@ fn killed_at_each_step_of_making_a_dead_letter_by_a_join() {
 }
 
 fn killed_at_each_step_of_taking_a_dead_letter() {
-    each_step(
+    each_exact_step(
         || {
             let queue = over_delivered();
             queue.join_timeout(PATIENCE).unwrap();
@@ -700,7 +627,7 @@ fn killed_at_each_step_of_taking_a_dead_letter() {
 }
 
 fn killed_at_each_step_of_done() {
-    each_step(
+    each_exact_step(
         || tasks([1, 2]),
         |queue| queue.get_task().unwrap().done(),
         |queue, at, steps| {
@@ -720,7 +647,7 @@ fn killed_at_each_step_of_done() {
 }
 
 fn killed_at_each_step_of_a_done_that_wakes_a_join() {
-    each_step(
+    each_exact_step(
         || {
             let queue = tasks([1]);
             let joiners = {
@@ -749,7 +676,7 @@ fn killed_at_each_step_of_a_done_that_wakes_a_join() {
 }
 
 fn killed_at_each_step_of_giving_back() {
-    each_step(
+    each_exact_step(
         || tasks([1]),
         |queue| queue.get_task().unwrap().give_back(),
         |queue, at, steps| {
@@ -766,7 +693,7 @@ fn killed_at_each_step_of_giving_back() {
 }
 
 fn killed_at_each_step_of_a_counted_get() {
-    each_step(
+    each_exact_step(
         || tasks([1, 2]),
         |queue| assert_eq!(queue.get(), Ok(1)),
         |queue, at, steps| {
@@ -792,7 +719,7 @@ fn killed_at_each_step_of_a_counted_get() {
 }
 
 fn killed_at_each_step_of_reporting_a_counted_get() {
-    each_step(
+    each_exact_step(
         || tasks([1]),
         |queue| {
             assert_eq!(queue.get(), Ok(1));
@@ -828,7 +755,7 @@ fn one_dies_with_plain(queue: &JoinableQueue<u64>, n: usize) {
 }
 
 fn killed_at_each_step_of_writing_off_what_is_lost() {
-    each_step(
+    each_exact_step(
         || {
             let queue = tasks(1..=3);
             one_dies_with_plain(&queue, 2);
@@ -871,13 +798,15 @@ fn killed_at_each_step_of_taking_a_dead_workers_place() {
         queue
     };
     let act = |queue: &JoinableQueue<u64>| assert_eq!(queue.get(), Ok(PLACES + 1));
-    let steps = count(&prepare(), &act);
+    let world = prepare();
+    let steps = steps_of(|| act(&world));
+    drop(world);
     steps.must_have(&["tasks: buried"]);
     // Those around the burial; a world of 256 dead takes its time.
     for at in steps.since("tasks: buried")..=steps.since("tasks: counted") {
         println!("killed at step {at}, {:?}", steps.0[at as usize]);
         let queue = prepare();
-        dies(&queue, at, &act);
+        assert!(!killed_at(at, || act(&queue)));
         let released = at >= steps.since("get: released");
         for _ in 0..if released { 1 } else { 2 } {
             queue.get_timeout(PATIENCE).unwrap();

@@ -3,16 +3,12 @@
 //! once per step by a process that dies by SIGKILL exactly there. The survivors must get the
 //! lock, and be told exactly if its holder died. Then kills at random over all of them.
 
-#[path = "../../crates/lock/tests/common/mod.rs"]
-mod common;
-
 use common::*;
-use multiproc_core::step;
 use multiproc_lock::{AcquireTimeoutError, Lock, Mutex, OwnerDied, PlainData, RwLock};
-use multiproc_process::{Exit, ExitValue, Process, StartError, test};
-use multiproc_queue::Queue;
+use multiproc_process::{Exit, Process, test};
 use multiproc_rlock::{RLock, ReentrantMutex};
 use multiproc_segment::{Shareable, Shared};
+use multiproc_tests::{At, Count, Steps, Told, killed_at_each_step, nothing};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
@@ -61,39 +57,6 @@ test::main! {
     killed_at_random_nothing_is_torn_unnoticed,
 }
 
-/// The steps that one operation passes: their names, in order.
-struct Steps(Vec<String>);
-
-impl Steps {
-    /// The last step of that name.
-    #[track_caller]
-    fn at(&self, name: &str) -> u64 {
-        let at = self.0.iter().rposition(|step| step == name);
-        at.unwrap_or_else(|| panic!("no step {name:?} in {:?}", self.0)) as u64
-    }
-
-    /// The first step of that name.
-    #[track_caller]
-    fn first(&self, name: &str) -> u64 {
-        let at = self.0.iter().position(|step| step == name);
-        at.unwrap_or_else(|| panic!("no step {name:?} in {:?}", self.0)) as u64
-    }
-}
-
-/// How the fatal step is met: by every run, or (where the number of steps depends on how long
-/// others take) by most.
-#[derive(Clone, Copy, PartialEq)]
-enum Count {
-    Exact,
-    Varies,
-}
-
-/// Starts a helper: a daemon, so that a test that fails does not wait for it.
-fn start<R: ExitValue>(f: impl FnOnce() -> R) -> Process {
-    let helper = Process::builder().daemon(true).start(f);
-    helper.map_err(StartError::from).unwrap()
-}
-
 /// The loop of every test here. `prepare` makes a fresh world; `act` runs in the process that
 /// dies, and calls what it is given when it has prepared itself; `meanwhile` runs in the parent, to
 /// get a blocking `act` going; `check` looks at the world after a death at the step of that number.
@@ -104,58 +67,17 @@ fn each_step<W>(
     meanwhile: impl Fn(&W, &Process),
     check: impl Fn(W, u64, &Steps),
 ) {
-    let told = Queue::<Vec<String>>::unbounded().unwrap();
-    let run = |world: &W, fatal: Option<u64>| {
-        start(|| {
-            act(world, &|| match fatal {
-                None => step::count_on(),
-                Some(n) => step::arm(n),
-            });
-            step::disarm();
-            let names = step::names().into_iter().map(str::to_owned).collect();
-            told.put(names).unwrap();
-        })
-    };
-    let world = prepare();
-    let child = run(&world, None);
-    meanwhile(&world, &child);
-    ends_well(&child);
-    let steps = Steps(told.get().unwrap());
-    drop(world);
-    println!("{} steps: {:?}", steps.0.len(), steps.0);
-    assert!(!steps.0.is_empty());
-    let mut missed = Vec::new();
-    for n in 0..steps.0.len() as u64 {
-        // On failure, this is the last line of the test's output.
-        println!("killed at step {n}, {:?}", steps.0[n as usize]);
-        let tries = if count == Count::Exact { 1 } else { 20 };
-        let hit = (0..tries).any(|_| {
-            let world = prepare();
-            let child = run(&world, Some(n));
-            meanwhile(&world, &child);
-            let exit = ends(&child);
-            if exit == Exit::Signal(9) {
-                check(world, n, &steps);
-                return true;
-            }
-            assert_eq!(exit, Exit::Code(0));
-            false
+    let run = |at: At, told: &Told| {
+        let world = prepare();
+        let child = start(|| {
+            act(&world, &|| at.begin());
+            told.tell();
         });
-        if !hit {
-            missed.push(n);
-        }
-    }
-    match count {
-        Count::Exact => assert!(missed.is_empty(), "not killed at {missed:?}"),
-        Count::Varies => assert!(
-            missed.len() * 4 <= steps.0.len(),
-            "not killed at {missed:?} of {:?}",
-            steps.0
-        ),
-    }
+        meanwhile(&world, &child);
+        (ends(&child), world)
+    };
+    killed_at_each_step(count, run, check);
 }
-
-fn nothing<W>(_: &W, _: &Process) {}
 
 /// A lock with a pair of numbers that differ only while somebody holds it: all kinds under one
 /// name, for the checks and the storm.
@@ -350,17 +272,6 @@ impl Helper {
     }
 }
 
-/// Waits until the child sleeps in a blocking call or is gone.
-fn blocked_or_gone(child: &Process) {
-    until("a child to block or to end", || {
-        sleeps_on_futex(child.pid()) || !child.is_alive()
-    });
-}
-
-fn shared<T: Shareable>(value: T) -> Shared<T> {
-    Shared::new(value).unwrap()
-}
-
 fn mutex() -> Shared<Mutex<[u64; 2]>> {
     shared(Mutex::new([0; 2]))
 }
@@ -387,7 +298,7 @@ fn f2_mutex_killed_at_each_step_of_acquire_and_release() {
         },
         nothing,
         |data, n, steps| {
-            let held = steps.at("lock: taken, not linked")..steps.at("lock: freed");
+            let held = steps.since("lock: taken, not linked")..steps.since("lock: freed");
             next_is_told(&*data, held.contains(&n));
         },
     );
@@ -484,7 +395,7 @@ fn f2_mutex_killed_at_each_step_of_a_release_that_wakes() {
         |data| match data.lock() {
             Ok(_) | Err(OwnerDied(_)) => {}
         },
-        |data, n, steps| next_is_told(data, n < steps.at("lock: freed")),
+        |data, n, steps| next_is_told(data, n < steps.since("lock: freed")),
     );
 }
 
@@ -510,7 +421,7 @@ fn f2_mutex_killed_at_each_step_of_recovery() {
         nothing,
         |data, n, steps| {
             assert!(steps.first("mutex: death noted") > 0);
-            next_is_told(&*data, n < steps.at("lock: freed"));
+            next_is_told(&*data, n < steps.since("lock: freed"));
         },
     );
 }
@@ -529,7 +440,7 @@ fn f1_lock_killed_at_each_step_of_acquire_and_release() {
         },
         nothing,
         |beside, n, steps| {
-            let held = steps.at("lock: taken, turn not counted")..steps.at("lock: given up");
+            let held = steps.since("lock: taken, turn not counted")..steps.since("lock: given up");
             next_is_told(&*beside, held.contains(&n));
         },
     );
@@ -571,7 +482,7 @@ fn f1_lock_killed_at_each_step_of_a_release_that_wakes() {
         },
         |beside| drop(beside.lock.lock().unwrap()),
         |beside, _, steps| {
-            assert!(steps.at("lock: the bell rung") > 0);
+            assert!(steps.since("lock: the bell rung") > 0);
             next_is_told(beside, false); // free before the first step
         },
     );
@@ -645,7 +556,7 @@ fn rwlock_killed_at_each_step_of_reading() {
         },
         nothing,
         |data, _, steps| {
-            assert!(steps.at("rwlock: entered, has the gate") > 0);
+            assert!(steps.since("rwlock: entered, has the gate") > 0);
             next_is_told(&*data, false);
             assert_eq!(data.readers(), 0);
         },
@@ -664,7 +575,7 @@ fn rwlock_killed_at_each_step_of_writing() {
         },
         nothing,
         |data, n, steps| {
-            let writing = steps.at("rwlock: dirty")..steps.at("rwlock: clean");
+            let writing = steps.since("rwlock: dirty")..steps.since("rwlock: clean");
             next_is_told(&*data, writing.contains(&n));
         },
     );
@@ -704,7 +615,7 @@ fn rwlock_killed_at_each_step_of_a_reader_that_leaves_a_waiting_writer() {
         },
         |data| drop(data.write().unwrap()),
         |data, _, steps| {
-            assert!(steps.at("rwlock: left, the bell not rung") > 0);
+            assert!(steps.since("rwlock: left, the bell not rung") > 0);
             next_is_told(data, false);
         },
     );
@@ -724,8 +635,8 @@ fn rwlock_killed_at_each_step_of_clearing_a_dead_reader() {
         },
         nothing,
         |data, n, steps| {
-            assert!(steps.at("rwlock: about to clear a dead reader's place") > 0);
-            let writing = steps.at("rwlock: dirty")..steps.at("rwlock: clean");
+            assert!(steps.since("rwlock: about to clear a dead reader's place") > 0);
+            let writing = steps.since("rwlock: dirty")..steps.since("rwlock: clean");
             next_is_told(&*data, writing.contains(&n));
             assert_eq!(data.readers(), 0);
         },
@@ -751,7 +662,7 @@ fn rwlock_killed_at_each_step_of_recovery() {
             held.mended();
         },
         nothing,
-        |data, n, steps| next_is_told(&*data, n < steps.at("rwlock: clean")),
+        |data, n, steps| next_is_told(&*data, n < steps.since("rwlock: clean")),
     );
 }
 
@@ -775,8 +686,8 @@ fn f2_rlock_killed_at_each_step_of_acquire_and_release() {
         },
         nothing,
         |data, n, steps| {
-            assert!(steps.at("rlock: counted up") > 0 && steps.at("rlock: counted down") > 0);
-            let held = steps.at("lock: taken, not linked")..steps.at("lock: freed");
+            assert!(steps.since("rlock: counted up") > 0 && steps.since("rlock: counted down") > 0);
+            let held = steps.since("lock: taken, not linked")..steps.since("lock: freed");
             next_is_told(&*data, held.contains(&n));
         },
     );
@@ -823,8 +734,8 @@ fn f2_rlock_killed_at_each_step_of_release_all_and_restore() {
         },
         nothing,
         |lock, n, steps| {
-            let free = steps.first("lock: freed")..steps.at("lock: taken, not linked");
-            let died = n < steps.at("lock: freed") && !free.contains(&n);
+            let free = steps.first("lock: freed")..steps.since("lock: taken, not linked");
+            let died = n < steps.since("lock: freed") && !free.contains(&n);
             match lock.lock_timeout(PATIENCE) {
                 Ok(_) => assert!(!died),
                 Err(AcquireTimeoutError::OwnerDied(mut held)) => {
@@ -862,7 +773,7 @@ fn f2_rlock_killed_at_each_step_of_recovery() {
         nothing,
         |data, n, steps| {
             assert!(steps.first("rlock: taken from the dead") > 0);
-            next_is_told(&*data, n < steps.at("lock: freed"));
+            next_is_told(&*data, n < steps.since("lock: freed"));
         },
     );
 }
@@ -904,7 +815,7 @@ fn killed_at_random_nothing_is_torn_unnoticed() -> Outcome {
         torn: AtomicU64::new(0),
     });
     let play = |seed: u64| -> () {
-        let mut dice = Dice(seed | 1);
+        let mut dice = Dice::new(seed | 1);
         loop {
             let turn = board.pair(dice.below(4)).turn();
             if !turn.died && !turn.whole {
@@ -913,7 +824,7 @@ fn killed_at_random_nothing_is_torn_unnoticed() -> Outcome {
         }
     };
     let mut players: Vec<_> = (1..=3).map(|seed| start(|| play(seed))).collect();
-    let mut dice = Dice(0xbead);
+    let mut dice = Dice::new(0xbead);
     let mut times = [const { Vec::new() }; 4];
     for n in 0..kills {
         // A random moment, not a synchronisation.

@@ -4,9 +4,6 @@
 //! stays open. Where one who is only *stopped* at a step could be taken for gone, it is stopped at
 //! each of them, too, and goes on afterwards.
 
-#[path = "../../crates/queue/tests/common/mod.rs"]
-mod common;
-
 use common::*;
 use multiproc_core::step;
 use multiproc_parcel::Descriptor;
@@ -15,8 +12,9 @@ use multiproc_pipe::{
     Pipe, Receiver, RecvError, RecvTimeoutError, SendError, SendTimeoutError, Sender, Source,
     TryRecvError, TrySendError, wait,
 };
-use multiproc_process::{Exit, ExitValue, Process, StartError, test};
-use multiproc_queue::Queue;
+use multiproc_process::{Exit, Process, StartError, test};
+use multiproc_tests::{At, Count, Steps, Told, killed_at_each_step, nothing};
+use std::cell::OnceCell;
 use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::time::Duration;
 
@@ -86,82 +84,12 @@ test::main! {
 
 // ---- the loop ----
 
-/// The steps that one operation passes: their names, in order.
-struct Steps(Vec<String>);
-
-impl Steps {
-    /// The last step of that name: it and all later ones come after what it stands for.
-    #[track_caller]
-    fn since(&self, name: &str) -> u64 {
-        let at = self.0.iter().rposition(|step| step == name);
-        at.unwrap_or_else(|| panic!("no step {name:?} in {:?}", self.0)) as u64
-    }
-
-    #[track_caller]
-    fn must_have(&self, names: &[&str]) {
-        for name in names {
-            self.since(name);
-        }
-    }
-}
-
-/// What to do at a step of which number.
-#[derive(Clone, Copy)]
-enum At {
-    Count,
-    Die(u64),
-    Stop(u64),
-}
-
-fn begin(at: At) {
-    match at {
-        At::Count => step::count_on(),
-        At::Die(n) => step::arm(n),
-        At::Stop(n) => step::pause(n),
-    }
-}
-
-/// What a counting process found, told through a queue.
-struct Told(Queue<Vec<String>>);
-
-impl Told {
-    fn new() -> Self {
-        Told(Queue::unbounded().unwrap())
-    }
-
-    fn tell(&self) {
-        step::disarm();
-        let names = step::names().into_iter().map(str::to_owned).collect();
-        self.0.put(names).unwrap();
-    }
-
-    fn heard(&self) -> Steps {
-        let steps = Steps(self.0.get().unwrap());
-        println!("{} steps: {:?}", steps.0.len(), steps.0);
-        assert!(!steps.0.is_empty());
-        steps
-    }
-}
-
-/// Whether each run passes the same steps, or their number depends on how long others take.
-#[derive(Clone, Copy, PartialEq)]
-enum Count {
-    Exact,
-    Varies,
-}
-
 /// What this process has open: descriptors, and mappings of segments.
 fn resources() -> (usize, usize) {
     drop(multiproc_process::active_children()); // those that have ended are collected
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
     let maps = maps.lines().filter(|line| line.contains("/memfd:")).count();
     (std::fs::read_dir("/proc/self/fd").unwrap().count(), maps)
-}
-
-/// Starts a helper: a daemon, so that a test that fails does not wait for it.
-fn start<R: ExitValue>(f: impl FnOnce() -> R) -> Process {
-    let helper = Process::builder().daemon(true).start(f);
-    helper.map_err(StartError::from).unwrap()
 }
 
 /// The loop of the kills. `prepare` makes a world: what the one who dies gets to own, and what
@@ -174,52 +102,23 @@ fn each_step<M, K>(
     meanwhile: impl Fn(&K, &Process),
     check: impl Fn(K, u64, &Steps),
 ) {
-    let told = Told::new();
-    let run = |at: At| {
+    let before = OnceCell::new();
+    let run = |at: At, told: &Told| {
+        if let At::Die(_) = at {
+            before.get_or_init(resources);
+        }
         let (moved, kept) = prepare();
-        let (act, told) = (&act, &told);
+        let act = &act;
         let child = start(move || {
-            begin(at);
+            at.begin();
             act(moved);
             told.tell();
         });
         meanwhile(&kept, &child);
-        let exit = ends(&child);
-        (exit, kept)
+        (ends(&child), kept)
     };
-    let (exit, kept) = run(At::Count);
-    assert_eq!(exit, Exit::Code(0));
-    let steps = told.heard();
-    drop(kept);
-    let before = resources();
-    let mut missed = Vec::new();
-    for n in 0..steps.0.len() as u64 {
-        // On failure, this is the last line of the test's output.
-        println!("killed at step {n}, {:?}", steps.0[n as usize]);
-        let tries = if count == Count::Exact { 1 } else { 20 };
-        let hit = (0..tries).any(|_| {
-            let (exit, kept) = run(At::Die(n));
-            if exit == Exit::Signal(9) {
-                check(kept, n, &steps);
-                return true;
-            }
-            assert_eq!(exit, Exit::Code(0));
-            let _ = told.0.try_get();
-            false
-        });
-        if !hit {
-            missed.push(n);
-        }
-    }
-    match count {
-        Count::Exact => assert!(missed.is_empty(), "not killed at {missed:?}"),
-        Count::Varies => assert!(
-            missed.len() * 4 <= steps.0.len(),
-            "not killed at {missed:?} of {:?}",
-            steps.0
-        ),
-    }
-    closed_again(before);
+    killed_at_each_step(count, run, check);
+    closed_again(*before.get().unwrap());
 }
 
 /// No more is open than before (when a helper of the first run may still have been there); what
@@ -233,8 +132,6 @@ fn closed_again(before: (usize, usize)) {
     };
     until("everything to be closed", closed);
 }
-
-fn nothing<K>(_: &K, _: &Process) {}
 
 // ---- what is sent ----
 
@@ -324,18 +221,6 @@ fn killed_at_each_step_of_a_send_that_wakes_a_reader() {
             assert_eq!(ends(&reader), Exit::Code(expected));
         },
     );
-}
-
-/// Waits until the child sleeps in `poll`.
-fn polls(child: &Process) {
-    until("a child to sleep in poll", || {
-        assert!(child.is_alive(), "the child ended instead: {child:?}");
-        let wchan = std::fs::read_to_string(format!("/proc/{}/wchan", child.pid()));
-        let wchan = wchan.unwrap_or_default();
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.pid()));
-        let asleep = stat.is_ok_and(|stat| stat.contains(") S "));
-        asleep && (wchan.is_empty() || wchan == "0" || wchan.contains("poll"))
-    });
 }
 
 fn killed_at_each_step_of_a_send_that_rings_for_watchers() {
@@ -721,7 +606,7 @@ fn killed_at_each_step_of_a_borrowed_end() {
     let run = |at: At| {
         let (rx, tx) = pipe(1 << 20, &[]);
         let child = start(|| {
-            begin(at);
+            at.begin();
             tx.send(pattern(2, LEN)).unwrap();
             assert_eq!(number_of(&rx.recv().unwrap()), 2);
             told.tell();
@@ -753,7 +638,7 @@ fn killed_at_each_step_of_a_hand_over() {
         let (rx, tx) = pipe(1 << 20, &[]);
         let told = &told;
         let parent = Process::start(move || {
-            begin(at);
+            at.begin();
             // The child goes on counting from the fork: so it is killed, too, at some steps.
             let child = Process::start(move || {
                 there.send(1).unwrap();
@@ -1035,8 +920,7 @@ fn killed_at_each_step_of_finding_a_lost_end() {
 fn stopped(child: &Process) -> bool {
     let mut stopped = false;
     until("a child to stop or to end", || {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.pid()));
-        stopped = stat.is_ok_and(|stat| stat.contains(") T "));
+        stopped = state_of(child.pid()) == Some('T');
         stopped || !child.is_alive() || sleeps_on_futex(child.pid())
     });
     stopped
@@ -1080,7 +964,7 @@ fn stop_at_each_step<M, K>(
         let (act, told) = (&act, &told);
         // Not a daemon: it may start one of its own.
         let child = Process::start(move || {
-            begin(at);
+            at.begin();
             act(moved);
             told.tell();
         });
@@ -1099,7 +983,7 @@ fn stop_at_each_step<M, K>(
         let waker = waker();
         check(kept);
         ends_well(&child);
-        told.0.get().unwrap();
+        told.heard();
         kill(&waker);
     }
 }
@@ -1192,7 +1076,7 @@ fn a_sender_killed_while_the_receiver_arrives_is_told_by_both_or_none() {
         let receiver = {
             let outcome = outcome.clone();
             start(move || {
-                begin(at);
+                at.begin();
                 let tx = post_rx.recv();
                 step::disarm();
                 if matches!(at, At::Count) {

@@ -2,9 +2,6 @@
 //! then once per step by a process that dies by SIGKILL exactly there. The survivors must find
 //! everything in order: nobody hangs, what was committed is there once, what was not is not.
 
-#[path = "../../crates/queue/tests/common/mod.rs"]
-mod common;
-
 use common::*;
 use multiproc_core::step;
 use multiproc_process::{Exit, Process, StartError, test};
@@ -13,6 +10,7 @@ use multiproc_queue::{
     Consumer, GetTimeoutError, JoinableQueue, Producer, PutError, PutTimeoutError, Queue,
     TryGetError,
 };
+use multiproc_tests::{At, Count, Steps, Told, each_step, nothing, steps_of};
 use std::time::Duration;
 
 test::main! {
@@ -70,113 +68,6 @@ test::main! {
     killed_at_each_step_of_a_hand_over,
 }
 
-/// The steps that one operation passes: their names, in order.
-struct Steps(Vec<String>);
-
-impl Steps {
-    /// The first step at which the one named was passed: it and all later ones come after
-    /// what it stands for.
-    #[track_caller]
-    fn since(&self, name: &str) -> u64 {
-        let at = self.0.iter().rposition(|step| step == name);
-        at.unwrap_or_else(|| panic!("no step {name:?} in {:?}", self.0)) as u64
-    }
-
-    fn has(&self, name: &str) -> bool {
-        self.0.iter().any(|step| step == name)
-    }
-}
-
-/// A process that is to die: its number of the fatal step; `None` counts.
-type Fatal = Option<u64>;
-
-/// Starts a process that runs `act` with the steps counted or one of them fatal. `act` gets the
-/// steps going by itself ([`begin`]) when it has prepared what it needs.
-fn begin(fatal: Fatal) {
-    match fatal {
-        None => step::count_on(),
-        Some(n) => step::arm(n),
-    }
-}
-
-/// What a counting process found, told through a queue.
-struct Told(Queue<Vec<String>>);
-
-impl Told {
-    fn tell(&self) {
-        step::disarm();
-        let names = step::names().into_iter().map(str::to_owned).collect();
-        self.0.put(names).unwrap();
-    }
-}
-
-/// How the fatal step is met: by every run that passes so many steps, or (where the number of
-/// steps depends on how long others take) by most.
-#[derive(Clone, Copy, PartialEq)]
-enum Count {
-    Exact,
-    Varies,
-}
-
-/// The loop of every test here. `prepare` makes a fresh world; `act` runs in the process that
-/// dies; `meanwhile` in the parent, to get a blocking `act` going; `check` looks at the world
-/// after a death at the step of that number.
-fn each_step<W>(
-    count: Count,
-    prepare: impl Fn() -> W,
-    act: impl Fn(&W),
-    meanwhile: impl Fn(&W, &Process),
-    check: impl Fn(W, u64, &Steps),
-) {
-    let run = |world: &W, fatal: Fatal, told: &Told| {
-        start(|| {
-            begin(fatal);
-            act(world);
-            told.tell();
-        })
-    };
-    let told = Told(Queue::unbounded().unwrap());
-    let world = prepare();
-    let child = run(&world, None, &told);
-    meanwhile(&world, &child);
-    ends_well(&child);
-    let steps = Steps(told.0.get().unwrap());
-    drop(world);
-    println!("{} steps: {:?}", steps.0.len(), steps.0);
-    assert!(!steps.0.is_empty());
-    let mut missed = Vec::new();
-    for n in 0..steps.0.len() as u64 {
-        // On failure, this is the last line of the test's output.
-        println!("killed at step {n}, {:?}", steps.0[n as usize]);
-        let tries = if count == Count::Exact { 1 } else { 20 };
-        let hit = (0..tries).any(|_| {
-            let world = prepare();
-            let child = run(&world, Some(n), &told);
-            meanwhile(&world, &child);
-            let exit = ends(&child);
-            if exit == Exit::Signal(9) {
-                check(world, n, &steps);
-                return true;
-            }
-            assert_eq!(exit, Exit::Code(0));
-            false
-        });
-        if !hit {
-            missed.push(n);
-        }
-    }
-    match count {
-        Count::Exact => assert!(missed.is_empty(), "not killed at {missed:?}"),
-        Count::Varies => assert!(
-            missed.len() * 4 <= steps.0.len(),
-            "not killed at {missed:?} of {:?}",
-            steps.0
-        ),
-    }
-}
-
-fn nothing<W>(_: &W, _: &Process) {}
-
 /// Everything queued, and then a sign that both sides work.
 #[track_caller]
 fn drain(queue: &Queue<u64>) -> Vec<u64> {
@@ -220,12 +111,6 @@ fn with(numbers: &[u64], capacity: usize) -> Queue<u64> {
     let queue = Queue::bounded(capacity).unwrap();
     numbers.iter().for_each(|&n| queue.put(n).unwrap());
     queue
-}
-
-/// Starts a helper: a daemon, so that a test that fails does not wait for it.
-fn start<R: multiproc_process::ExitValue>(f: impl FnOnce() -> R) -> Process {
-    let helper = Process::builder().daemon(true).start(f);
-    helper.map_err(StartError::from).unwrap()
 }
 
 // ---- put ----
@@ -386,15 +271,8 @@ fn killed_at_each_step_of_a_put_that_jumps_above_the_reader() {
 
 /// The number of the step of that name, of a put of `message` by a process that counts.
 fn step_of_put(make: impl Fn() -> Messages, message: &[u8], name: &str) -> u64 {
-    let told = Told(Queue::unbounded().unwrap());
     let queue = make();
-    let child = start(|| {
-        begin(None);
-        queue.put_from(message).unwrap();
-        told.tell();
-    });
-    ends_well(&child);
-    Steps(told.0.get().unwrap()).since(name)
+    steps_of(|| queue.put_from(message).unwrap()).since(name)
 }
 
 fn killed_at_each_step_of_a_put_that_repairs_after_another_death() {
@@ -407,7 +285,7 @@ fn killed_at_each_step_of_a_put_that_repairs_after_another_death() {
             || {
                 let queue = about_to_wrap();
                 let child = start(|| {
-                    begin(Some(fatal));
+                    At::Die(fatal).begin();
                     queue.put_from(&first)
                 });
                 assert_eq!(ends(&child), Exit::Signal(9));
@@ -653,26 +531,22 @@ fn killed_at_each_step_of_a_task_done_that_wakes_a_join() {
     );
 }
 
+/// The steps of a second put.
+fn a_put() -> Steps {
+    let queue = with(&[1], 8);
+    steps_of(|| queue.put(2).unwrap())
+}
+
 fn killed_at_each_step_of_a_join_that_is_woken() {
     // A join passes no named step of its own unless it finds a dead writer: then it repairs.
-    let count = {
-        let told = Told(Queue::unbounded().unwrap());
-        let queue = with(&[1], 8);
-        let child = start(|| {
-            begin(None);
-            queue.put(2).unwrap();
-            told.tell();
-        });
-        ends_well(&child);
-        Steps(told.0.get().unwrap()).since("put: committed")
-    };
+    let count = a_put().since("put: committed");
     each_step(
         Count::Varies,
         || {
             let queue = JoinableQueue::from(with(&[1], 8));
             queue.task_done().unwrap();
             let dies = start(|| {
-                begin(Some(count));
+                At::Die(count).begin();
                 queue.put(2)
             });
             assert_eq!(ends(&dies), Exit::Signal(9));
@@ -695,23 +569,13 @@ fn killed_at_each_step_of_a_join_that_is_woken() {
 }
 
 fn killed_at_each_step_of_len_after_a_death() {
-    let count = {
-        let told = Told(Queue::unbounded().unwrap());
-        let queue = with(&[1], 8);
-        let child = start(|| {
-            begin(None);
-            queue.put(2).unwrap();
-            told.tell();
-        });
-        ends_well(&child);
-        Steps(told.0.get().unwrap()).since("put: committed")
-    };
+    let count = a_put().since("put: committed");
     each_step(
         Count::Exact,
         || {
             let queue = with(&[1], 8);
             let dies = start(|| {
-                begin(Some(count));
+                At::Die(count).begin();
                 queue.put(2)
             });
             assert_eq!(ends(&dies), Exit::Signal(9));
@@ -894,8 +758,8 @@ fn killed_at_each_step_of_dropping_an_end() {
 }
 
 fn moved(act: fn(Producer<u64>)) {
-    let told = Told(Queue::unbounded().unwrap());
-    let run = |fatal: Fatal| {
+    let told = Told::new();
+    let run = |at: At| {
         let (tx, rx) = one_each();
         // A reader that sleeps: the end of the last producer is to wake it.
         let reader = {
@@ -905,22 +769,21 @@ fn moved(act: fn(Producer<u64>)) {
         blocked(&reader);
         let told = &told;
         let child = start(move || {
-            begin(fatal);
+            at.begin();
             act(tx);
             told.tell();
         });
         (child, reader, rx)
     };
-    let (child, reader, rx) = run(None);
+    let (child, reader, rx) = run(At::Count);
     ends_well(&child);
-    let steps = Steps(told.0.get().unwrap());
-    println!("{} steps: {:?}", steps.0.len(), steps.0);
+    let steps = told.heard();
     assert!(steps.has("ends: slot free"));
     let everything = ends(&reader).code();
     drop(rx);
     for n in 0..steps.0.len() as u64 {
         println!("killed at step {n}, {:?}", steps.0[n as usize]);
-        let (child, reader, rx) = run(Some(n));
+        let (child, reader, rx) = run(At::Die(n));
         assert_eq!(ends(&child), Exit::Signal(9));
         let got = ends(&reader).code();
         match steps.has("put: committed") && n < steps.since("put: committed") {
@@ -933,21 +796,21 @@ fn moved(act: fn(Producer<u64>)) {
 }
 
 fn killed_at_each_step_of_a_hand_over() {
-    let told = Told(Queue::unbounded().unwrap());
+    let told = Told::new();
     // A parent with two ends, who moves both into a child, and dies.
-    let run = |fatal: Fatal| {
+    let run = |at: At| {
         let (tx, rx) = one_each();
         let told = &told;
         let parent = Process::start(move || {
             let other = tx.clone();
-            begin(fatal);
+            at.begin();
             // The child goes on counting from the fork: so it is killed, too, at some steps.
             let child = Process::start(move || {
                 tx.put(1).unwrap();
                 drop(tx);
                 other.put(2).unwrap();
             });
-            if fatal.is_none() {
+            if matches!(at, At::Count) {
                 told.tell();
             }
             step::disarm();
@@ -955,17 +818,16 @@ fn killed_at_each_step_of_a_hand_over() {
         });
         (parent.map_err(StartError::from).unwrap(), rx)
     };
-    let (parent, rx) = run(None);
+    let (parent, rx) = run(At::Count);
     ends_well(&parent);
-    let steps = Steps(told.0.get().unwrap());
-    println!("{} steps: {:?}", steps.0.len(), steps.0);
+    let steps = told.heard();
     assert!(steps.has("ends: handed over"), "{:?}", steps.0);
     assert_eq!(rx.iter().flatten().collect::<Vec<_>>(), [1, 2]);
     let (mut parents, mut children, mut nobody) = (0, 0, false);
     let mut n = 0;
     while !nobody {
         println!("killed at step {n}");
-        let (parent, rx) = run(Some(n));
+        let (parent, rx) = run(At::Die(n));
         let mut got = Vec::new();
         loop {
             match rx.get_timeout(PATIENCE) {

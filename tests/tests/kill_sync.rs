@@ -6,9 +6,6 @@
 //! `KILLS=5000 SEED=7 SOAK_SECONDS=300 ROUNDS=100000 cargo test --release -p multiproc-tests
 //! --test kill_sync` is the long form.
 
-#[path = "../../crates/queue/tests/common/mod.rs"]
-mod common;
-
 use common::*;
 use multiproc_barrier::{Barrier, BrokenBarrier};
 use multiproc_condition::{Condition, WaitError};
@@ -16,9 +13,10 @@ use multiproc_core::identity::Identity;
 use multiproc_core::step;
 use multiproc_event::Event;
 use multiproc_lock::{Mutex, MutexGuard, OwnerDied};
-use multiproc_process::{Exit, ExitValue, Process, StartError, test};
+use multiproc_process::{Exit, Process, test};
 use multiproc_segment::{Shareable, Shared};
 use multiproc_semaphore::Semaphore;
+use multiproc_tests::{came_through, victim};
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
@@ -81,16 +79,6 @@ test::main! {
     soak_barrier_of_five,
 }
 
-/// Starts a helper: a daemon, so that a test that fails does not wait for it.
-fn start<R: ExitValue>(f: impl FnOnce() -> R) -> Process {
-    let helper = Process::builder().daemon(true).start(f);
-    helper.map_err(StartError::from).unwrap()
-}
-
-fn shared<T: Shareable>(value: T) -> Shared<T> {
-    Shared::new(value).unwrap()
-}
-
 /// Runs `scene(n)` for 0, 1, … until its victims come through, twice in a row: where one has to
 /// wait, it passes one step more or less each time.
 fn at_each_step(least: u64, scene: impl Fn(u64) -> bool) {
@@ -112,27 +100,6 @@ fn at_each_step(least: u64, scene: impl Fn(u64) -> bool) {
         deaths >= least,
         "{deaths} steps, not {least}: are they armed?"
     );
-}
-
-/// A process that dies at step `n` of `f`, if that has so many.
-fn victim(n: u64, f: impl FnOnce()) -> Process {
-    start(move || {
-        step::arm(n);
-        f();
-        step::disarm();
-    })
-}
-
-/// Did it come through?
-#[track_caller]
-fn came_through(victim: &Process) -> bool {
-    match ends(victim) {
-        Exit::Signal(9) => false,
-        exit => {
-            assert_eq!(exit, Exit::Code(0), "{victim:?}");
-            true
-        }
-    }
 }
 
 // ---- event ----
@@ -309,7 +276,7 @@ fn killed_at_each_step_of_a_permit_that_waits() {
         let s = shared(Semaphore::<1>::sized(3));
         let holder = start(|| {
             let _all = s.permits(3);
-            std::thread::sleep(Duration::from_secs(600));
+            for_ever()
         });
         until("the permits to be taken", || s.value() == 0);
         let dies = victim(n, || drop(s.permit()));
@@ -510,11 +477,6 @@ fn a_death_shows_although_another_party_took_the_pulse() {
     });
 }
 
-fn state_of(pid: u32) -> Option<char> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat[stat.rfind(')')? + 1..].trim_start().chars().next()
-}
-
 // ---- condition ----
 
 #[derive(Shareable)]
@@ -703,31 +665,12 @@ fn killed_at_each_step_of_passing_a_notify_on() {
 
 // ---- storms ----
 
-fn environment(name: &str, default: u64) -> u64 {
-    match std::env::var(name) {
-        Ok(text) => text
-            .parse()
-            .unwrap_or_else(|_| panic!("{name}={text} is no number")),
-        Err(_) => default,
-    }
-}
-
-fn spin(micros: u64) {
-    let begun = Instant::now();
-    while begun.elapsed() < Duration::from_micros(micros) {
-        std::hint::spin_loop();
-    }
-}
-
 const WORKERS: usize = 4;
 
 /// Kills workers at random and replaces them. After each kill `recovered` (which may do
 /// something about it) must come true; it is given the number of the one that died.
 fn storm(work: impl Fn(usize), recovered: impl Fn(usize), end: impl Fn()) {
-    let (kills, seed) = (
-        environment("KILLS", 300) / 4,
-        environment("SEED", 20_240_607),
-    );
+    let (kills, seed) = (setting("KILLS", 300) / 4, setting("SEED", 20_240_607));
     println!("SEED={seed}, {kills} kills");
     let mut dice = Dice::new(seed);
     let mut all: Vec<Process> = (0..WORKERS).map(|me| start(|| work(me))).collect();
@@ -788,7 +731,7 @@ fn a_storm_over_permits() {
 
 fn a_storm_over_an_event() {
     let (event, turns) = (shared(Event::new()), Counter::new());
-    let stop = Counter::new();
+    let (stop, cleared) = (Counter::new(), Counter::new());
     storm(
         |me| {
             while stop.get() == 0 {
@@ -799,6 +742,9 @@ fn a_storm_over_an_event() {
                     event.wait();
                     turns.count();
                 }
+            }
+            if me == 0 {
+                cleared.set(1);
             }
         },
         |who| {
@@ -812,7 +758,8 @@ fn a_storm_over_an_event() {
         || {
             stop.set(1);
             event.set();
-            std::thread::sleep(Duration::from_millis(100));
+            // Nobody clears it any more.
+            cleared.reach(1);
             event.set();
         },
     );
@@ -856,7 +803,7 @@ fn a_storm_over_a_barrier() {
             let before = rounds.get();
             until("a round", || rounds.get() > before + 10);
             stop.set(1);
-            std::thread::sleep(Duration::from_millis(50));
+            // For those who wait, and for those who come.
             b.abort();
         },
     );
@@ -984,7 +931,7 @@ impl Soak {
 }
 
 fn soak_time() -> Duration {
-    Duration::from_secs(environment("SOAK_SECONDS", 10))
+    Duration::from_secs(setting("SOAK_SECONDS", 10))
 }
 
 fn soak_condition_ping_pong() {
@@ -1043,7 +990,7 @@ fn soak_event_pulses() {
 }
 
 fn soak_barrier_of_five() {
-    let rounds = environment("ROUNDS", 20_000);
+    let rounds = setting("ROUNDS", 20_000);
     let b = shared(Barrier::new(5));
     let pass = || {
         let mut soak = Soak::default();

@@ -6,8 +6,6 @@
 //! that a fork makes, threads; and what is shown by kills at each step (`kill_*.rs`), which know
 //! nothing of how a process began.
 
-#[path = "../../crates/queue/tests/common/mod.rs"]
-mod common;
 #[path = "worlds/locks.rs"]
 mod locks;
 #[path = "worlds/memories.rs"]

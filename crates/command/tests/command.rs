@@ -1,14 +1,15 @@
 //! The command beside processes that share things: it says what they do, and they notice nothing.
 
+use common::{Name, Outcome, kill, until};
 use multiproc_barrier::Barrier;
 use multiproc_condition::Condition;
 use multiproc_core::robust::RobustLock;
 use multiproc_event::Event;
 use multiproc_lock::{Lock, Mutex, RawLock, RwLock};
-use multiproc_process::{Exit, Process, test};
+use multiproc_process::{Process, test};
 use multiproc_queue::Queue;
 use multiproc_rlock::{RLock, ReentrantMutex};
-use multiproc_segment::{Kind, Segment, Shareable, Shared, unlink};
+use multiproc_segment::{Kind, Segment, Shareable, Shared};
 use multiproc_semaphore::{BoundedSemaphore, Semaphore};
 use multiproc_value::{Array, Item, RawArray, ShareableList, SharedMemory, Value};
 use std::fs::File;
@@ -18,8 +19,6 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering::*};
 use std::time::Duration;
-
-type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 test::main! {
     wrong_command_lines_are_refused,
@@ -95,37 +94,8 @@ fn shows(name: &str, lines: &[(&str, &str)]) {
     }
 }
 
-/// A name of this test alone, removed when the test is over.
-struct Name(String);
-
-impl Name {
-    fn new(stem: &str) -> Self {
-        Self(test::unique(stem))
-    }
-}
-
-impl std::ops::Deref for Name {
-    type Target = str;
-
-    fn deref(&self) -> &str {
-        &self.0
-    }
-}
-
-impl Drop for Name {
-    fn drop(&mut self) {
-        let _ = unlink(&self.0);
-    }
-}
-
 fn pid() -> u32 {
     std::process::id()
-}
-
-fn until(mut done: impl FnMut() -> bool) {
-    while !done() {
-        std::thread::yield_now(); // the watchdog is the runner's
-    }
 }
 
 /// A child that holds on to what `f` gives until it is killed.
@@ -142,13 +112,8 @@ fn holding<R>(f: impl FnOnce() -> R) -> Process {
         })
         .unwrap()
     };
-    until(|| stage.load(Acquire) == 1);
+    until("the child to hold it", || stage.load(Acquire) == 1);
     child
-}
-
-fn kill(child: Process) {
-    child.kill().unwrap();
-    assert_eq!(child.join().unwrap(), Exit::Signal(libc::SIGKILL));
 }
 
 fn wrong_command_lines_are_refused() {
@@ -251,7 +216,9 @@ fn locks_tell_who_holds_them() -> Outcome {
         ],
     );
     let waiter = Process::start(|| drop(lock.acquire()))?;
-    until(|| said(&["show", &name]).contains("waiting          1 or more"));
+    until("1 to wait", || {
+        said(&["show", &name]).contains("waiting          1 or more")
+    });
     lock.release()?;
     waiter.join()?.ok()?;
 
@@ -268,8 +235,10 @@ fn locks_tell_who_holds_them() -> Outcome {
         "{shown}"
     );
     let waiter = Process::start(|| drop(mutex.lock()))?;
-    until(|| said(&["show", &name]).contains("waiting          1 or more"));
-    kill(child);
+    until("1 to wait", || {
+        said(&["show", &name]).contains("waiting          1 or more")
+    });
+    kill(&child);
     waiter.join()?.ok()?;
     shows(&name, &[("state", "free, not mended"), ("mended", "false")]);
 
@@ -287,13 +256,13 @@ fn locks_tell_who_holds_them() -> Outcome {
 fn a_lock_tells_that_its_owner_died() -> Outcome {
     let name = Name::new("died");
     let mutex = Shared::create(&name, Mutex::new(0_u64))?;
-    kill(holding(|| std::mem::forget(mutex.lock().unwrap())));
+    kill(&holding(|| std::mem::forget(mutex.lock().unwrap())));
     shows(&name, &[("state", "free, its owner died")]);
     let name = Name::new("died too");
     let lock = Shared::create(&name, Lock::new())?;
     let child = holding(|| lock.acquire().unwrap());
     let dead = child.pid();
-    kill(child);
+    kill(&child);
     shows(
         &name,
         &[
@@ -338,7 +307,7 @@ fn readers_and_writers_are_told() -> Outcome {
     let writing = lock.write().unwrap();
     shows(&name, &[("state", "held"), ("mended", "true")]);
     drop(writing);
-    kill(holding(|| std::mem::forget(lock.write().unwrap())));
+    kill(&holding(|| std::mem::forget(lock.write().unwrap())));
     shows(
         &name,
         &[
@@ -367,7 +336,7 @@ fn semaphores_tell_their_value_and_permits() -> Outcome {
         &name,
         &[("state", "value 2"), ("permits", "3"), ("held", &held)],
     );
-    kill(child);
+    kill(&child);
     shows(&name, &[("held", &format!("{held} (dead)"))]);
     drop(permits);
     let name = Name::new("bounded");
@@ -375,7 +344,9 @@ fn semaphores_tell_their_value_and_permits() -> Outcome {
     semaphore.acquire();
     shows(&name, &[("state", "value 0 of 1"), ("bound", "1")]);
     let waiter = Process::start(|| semaphore.acquire())?;
-    until(|| said(&["show", &name]).contains("waiting          1 or more"));
+    until("1 to wait", || {
+        said(&["show", &name]).contains("waiting          1 or more")
+    });
     semaphore.release()?;
     waiter.join()?.ok()?;
     Ok(())
@@ -386,7 +357,9 @@ fn events_tell_whether_they_are_set_and_awaited() -> Outcome {
     let event = Shared::create(&name, Event::new())?;
     shows(&name, &[("state", "unset"), ("waiting", "0")]);
     let waiter = Process::start(|| event.wait())?;
-    until(|| said(&["show", &name]).contains("waiting          1 or more"));
+    until("1 to wait", || {
+        said(&["show", &name]).contains("waiting          1 or more")
+    });
     event.set();
     waiter.join()?.ok()?;
     shows(
@@ -412,7 +385,7 @@ fn conditions_and_barriers_tell_how_many_wait() -> Outcome {
         let held = mutex.lock().unwrap();
         drop(condition.wait(held).unwrap());
     })?;
-    until(|| condition.waiting() == 3);
+    until("3 to wait", || condition.waiting() == 3);
     shows(&name, &[("waiting", "3")]);
     let held = mutex.lock().unwrap();
     condition.notify_all(&held);
@@ -426,7 +399,7 @@ fn conditions_and_barriers_tell_how_many_wait() -> Outcome {
     let barrier = Shared::create(&name, Barrier::<5>::sized(3))?;
     shows(&name, &[("state", "0 of 3 are there"), ("broken", "false")]);
     let waiters = Process::start_each(0..2, |_| barrier.wait().map(drop))?;
-    until(|| barrier.n_waiting() == 2);
+    until("2 to wait", || barrier.n_waiting() == 2);
     shows(
         &name,
         &[
@@ -476,7 +449,7 @@ fn queues_tell_what_is_queued_and_who_is_there() -> Outcome {
             ("consumers", &format!("[{}]", child.pid())),
         ],
     );
-    kill(child);
+    kill(&child);
     shows(&name, &[("consumers", "[]")]);
     drop(producer);
     queue.shut_down();
@@ -498,7 +471,9 @@ fn a_blocked_reader_waits_and_holds_nothing() -> Outcome {
     let name = Name::new("blocked");
     let queue = Queue::<u32>::options().capacity(1).create(&name)?;
     let readers = Process::start_each(0..2, |_| queue.get().map(drop))?;
-    until(|| said(&["show", &name]).contains("waiting          2 or more"));
+    until("2 to wait", || {
+        said(&["show", &name]).contains("waiting          2 or more")
+    });
     assert!(!said(&["show", &name]).contains("held "));
     queue.put(1)?;
     queue.put(2)?;
@@ -508,7 +483,9 @@ fn a_blocked_reader_waits_and_holds_nothing() -> Outcome {
     shows(&name, &[("waiting", "0"), ("state", "0 of 1 queued")]);
     queue.put(3)?;
     let writer = Process::start(|| queue.put(4).map_err(drop))?;
-    until(|| said(&["show", &name]).contains("waiting          1 or more"));
+    until("1 to wait", || {
+        said(&["show", &name]).contains("waiting          1 or more")
+    });
     assert_eq!((queue.get()?, queue.get()?), (3, 4));
     writer.join()?.ok()?;
     Ok(())
@@ -608,7 +585,7 @@ fn stale_names_are_removed() -> Outcome {
     let used = temporary.create("used", AtomicU32::new(1))?;
     drop(Shared::create("kept", AtomicU32::new(2))?);
     for name in ["stale", "stale too"] {
-        kill(holding(|| {
+        kill(&holding(|| {
             temporary.create(name, AtomicU32::new(3)).unwrap()
         }));
     }

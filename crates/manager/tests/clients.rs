@@ -1,6 +1,6 @@
 //! Many clients, odd clients and hostile ones; forks, threads and TCP.
 
-mod common;
+mod watching;
 
 use common::*;
 use multiproc_manager::{
@@ -16,6 +16,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
+use watching::*;
 
 test::main! {
     #[timeout(600)]
@@ -44,19 +45,6 @@ test::main! {
     proxies_are_for_all_threads,
 }
 
-/// A cheap generator of numbers.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
-        (self.0 >> 33) % sides
-    }
-}
-
 /// 8 processes with mixed operations; each has its own keys, whose values a model knows, and all
 /// share some counters, whose sums are known. `MULTIPROC_MANAGER_OPERATIONS=100000` for more.
 fn eight_clients_agree_with_a_model() -> Outcome {
@@ -69,15 +57,15 @@ fn eight_clients_agree_with_a_model() -> Outcome {
     let queue = manager.queue::<u64>()?;
     let lock = manager.lock()?;
     let value = manager.value(0_u64)?;
-    let sums: Vec<Shared<AtomicU64>> = (0..6).map(|_| shared(0)).collect();
+    let sums: Vec<Shared<AtomicU64>> = (0..6).map(|_| number()).collect();
     let add = |which: usize, n: u64| sums[which].fetch_add(n, SeqCst);
     let begun = Instant::now();
     let clients = Process::start_each(0..8_u64, |me| -> Outcome {
-        let mut dice = Dice(me + 1);
+        let mut dice = Dice::new(me + 1);
         let mut model = HashMap::new();
         for n in 0..operations {
-            let key = dice.roll(50);
-            match dice.roll(12) {
+            let key = dice.below(50);
+            match dice.below(12) {
                 0 | 1 => assert_eq!(dict.insert((me, key), n)?, model.insert(key, n)),
                 2 | 3 => assert_eq!(dict.get(&(me, key))?, model.get(&key).copied()),
                 4 => assert_eq!(dict.remove(&(me, key))?, model.remove(&key)),
@@ -539,14 +527,14 @@ fn garbage_and_half_open_connections_hurt_nobody_else() -> Outcome {
         let manager = Manager::connect(&address, "secret")?;
         let list = manager.list::<u8>()?;
         let mut open = Vec::new();
-        let mut dice = Dice(5);
+        let mut dice = Dice::new(5);
         for n in 0..40 {
             let mut socket = raw(&address);
             match n % 4 {
                 // Nothing at all.
                 0 => {}
                 1 => {
-                    let garbage: Vec<u8> = (0..1000).map(|_| dice.roll(256) as u8).collect();
+                    let garbage: Vec<u8> = (0..1000).map(|_| dice.below(256) as u8).collect();
                     let _ = socket.write_all(&garbage);
                 }
                 // A length that is never kept.
@@ -580,18 +568,6 @@ fn many_descriptors(wanted: u64) -> u64 {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     let _ = setrlimit(Resource::RLIMIT_NOFILE, wanted.max(soft).min(hard), hard);
     getrlimit(Resource::RLIMIT_NOFILE).unwrap().0
-}
-
-fn cpu_of(pid: u32) -> Duration {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let rest = &stat[stat.rfind(')').unwrap() + 1..];
-    let fields: Vec<u64> = rest
-        .split_whitespace()
-        .skip(11)
-        .take(2)
-        .map(|n| n.parse().unwrap())
-        .collect();
-    Duration::from_millis((fields[0] + fields[1]) * 10)
 }
 
 fn a_thousand_idle_connections() -> Outcome {
@@ -645,7 +621,7 @@ fn one_who_never_reads_hurts_nobody_else() -> Outcome {
     for manager in [Manager::connect(&tcp, "secret")?, local] {
         let value = manager.value(vec![1_u8; 1 << 20])?;
         let list = manager.list::<u32>()?;
-        let asked = shared(0);
+        let asked = number();
         let silent = Process::start(|| {
             std::thread::scope(|scope| {
                 for _ in 0..20 {
@@ -679,7 +655,7 @@ fn limits_are_kept() -> Outcome {
         .max_connections(5)
         .start()?;
     let event = manager.event()?;
-    let here = shared(0);
+    let here = number();
     let clients = Process::start_each(0..2, |_| {
         event.is_set().unwrap();
         here.fetch_add(1, SeqCst);
@@ -758,17 +734,6 @@ fn a_message_that_is_too_large_is_refused_whole() -> Outcome {
     Ok(())
 }
 
-fn resident(pid: u32) -> u64 {
-    let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).unwrap();
-    statm
-        .split_whitespace()
-        .nth(1)
-        .unwrap()
-        .parse::<u64>()
-        .unwrap()
-        * 4
-}
-
 fn ten_thousand_objects_made_and_dropped() -> Outcome {
     let manager = Manager::start()?;
     let server = manager.process().unwrap().pid();
@@ -790,8 +755,8 @@ fn ten_thousand_objects_made_and_dropped() -> Outcome {
         round()?;
     }
     let last = resident(server);
-    println!("{first} KiB after 10,000 objects, {last} KiB after 40,000");
-    assert!(last < first * 3 / 2, "{first} KiB, then {last} KiB");
+    println!("{first} bytes after 10,000 objects, {last} after 40,000");
+    assert!(last < first * 3 / 2, "{first} bytes, then {last}");
     Ok(())
 }
 
@@ -799,11 +764,11 @@ fn lists_do_what_vectors_do() -> Outcome {
     let manager = Manager::start()?;
     let list = manager.list::<u32>()?;
     let mut model: Vec<u32> = Vec::new();
-    let mut dice = Dice(77);
+    let mut dice = Dice::new(77);
     for n in 0..2_000 {
-        let at = dice.roll(model.len() as u64 + 1) as usize;
+        let at = dice.below(model.len() as u64 + 1) as usize;
         let inside = at < model.len();
-        match dice.roll(14) {
+        match dice.below(14) {
             0..=3 => {
                 list.push(n % 10)?;
                 model.push(n % 10);

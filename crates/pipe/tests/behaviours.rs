@@ -1,9 +1,6 @@
 //! What a pipe promises, row by row of the list of behaviours, between real processes: messages
 //! and their borders, bytes, polling, closing, iteration, loans, several users of one end.
 
-#[path = "../../queue/tests/common/mod.rs"]
-mod common;
-
 use common::*;
 use multiproc_pipe::codec::{Bytes, Plain};
 use multiproc_pipe::{
@@ -11,7 +8,7 @@ use multiproc_pipe::{
     RecvError, RecvIntoError, RecvTimeoutError, SendError, SendTimeoutError, Sender, TryRecvError,
     TrySendError,
 };
-use multiproc_process::{ExitValue, Process, StartError, test};
+use multiproc_process::{Process, StartError, test};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -87,12 +84,6 @@ fn bytes_pipe() -> (BytesEnd, BytesEnd) {
 fn bytes_simplex(bytes: usize) -> (Receiver<Vec<u8>, Bytes>, Sender<Vec<u8>, Bytes>) {
     let pipe = Pipe::<Vec<u8>>::options().bytes(bytes).codec::<Bytes>();
     pipe.simplex().unwrap()
-}
-
-/// A helper: a daemon, so that a test that fails does not wait for it.
-fn start<R: ExitValue>(f: impl FnOnce() -> R) -> Process {
-    let helper = Process::builder().daemon(true).start(f);
-    helper.map_err(StartError::from).unwrap()
 }
 
 const MOMENT: Duration = Duration::from_millis(60);

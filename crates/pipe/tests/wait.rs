@@ -1,16 +1,13 @@
 //! Waiting for many things at a time: connections, queues, processes and any descriptor.
 #![allow(clippy::needless_range_loop, reason = "the number is the subject")]
 
-#[path = "../../queue/tests/common/mod.rs"]
-mod common;
-
 use common::*;
 use multiproc_pipe::codec::Bytes;
 use multiproc_pipe::{
     Connection, CreateError, Pipe, Receiver, RecvError, Sender, Source, TryRecvError, WaitError,
     wait,
 };
-use multiproc_process::{Exit, ExitValue, Process, StartError, test};
+use multiproc_process::{Exit, Process, test};
 use multiproc_queue::{JoinableQueue, Queue, TryGetError};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -56,12 +53,6 @@ test::main! {
     nothing_is_left_of_a_wait,
 }
 
-/// A helper: a daemon, so that a test that fails does not wait for it.
-fn start<R: ExitValue>(f: impl FnOnce() -> R) -> Process {
-    let helper = Process::builder().daemon(true).start(f);
-    helper.map_err(StartError::from).unwrap()
-}
-
 const MOMENT: Duration = Duration::from_millis(60);
 
 /// Waits as long as a test's patience allows; something must come.
@@ -76,24 +67,6 @@ fn wait_for<'a>(sources: &[Source<'a>]) -> Vec<usize> {
 fn nothing(sources: &[Source<'_>]) {
     let ready = wait(sources.iter().copied(), Some(MOMENT)).unwrap();
     assert_eq!(ready, [] as [usize; 0]);
-}
-
-/// Does this process sleep in `poll`?
-fn sleeps_in_poll(pid: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let state = stat
-        .rfind(')')
-        .and_then(|end| stat[end + 1..].trim_start().chars().next());
-    let place = std::fs::read_to_string(format!("/proc/{pid}/wchan")).unwrap_or_default();
-    state == Some('S') && (place.is_empty() || place == "0" || place.contains("poll"))
-}
-
-#[track_caller]
-fn polls(child: &Process) {
-    until("a child to sleep in poll", || {
-        assert!(child.is_alive(), "the child ended instead: {child:?}");
-        sleeps_in_poll(child.pid())
-    });
 }
 
 /// W1

@@ -1,7 +1,5 @@
 //! What a queue promises, row by row of the list of behaviours, between real processes.
 
-mod common;
-
 use common::*;
 use multiproc_process::{Exit, Process, Run, join_all, test};
 use multiproc_queue::codec::{Bytes, Plain};
@@ -565,7 +563,7 @@ fn a_put_between_zero_and_the_wake_up_extends_join() -> Outcome {
     blocked(&joiner);
     // Stopped, it cannot look between the two.
     send_signal(&joiner, libc::SIGSTOP);
-    until("the joiner to stop", || state(joiner.pid()) == Some('T'));
+    until("the joiner to stop", || state_of(joiner.pid()) == Some('T'));
     queue.task_done()?;
     assert_eq!(queue.unfinished(), 0);
     queue.put(2)?;
@@ -1670,18 +1668,4 @@ fn named_queues_meet_by_name() -> Outcome {
     queue.put(3)?;
     assert_eq!(queue.get()?, 3);
     Ok(())
-}
-
-/// Spends about so many microseconds, so that a kill falls anywhere.
-fn spin(micros: u64) {
-    let begun = Instant::now();
-    while begun.elapsed() < Duration::from_micros(micros) {
-        std::hint::spin_loop();
-    }
-}
-
-/// The letter that the kernel has for what a process does.
-fn state(pid: u32) -> Option<char> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit(") ").next()?.chars().next()
 }

@@ -1,13 +1,9 @@
 //! The queue in depth, between real processes: batches, loans, messages of any size, a
 //! capacity in bytes, memory that is given back, and tasks that outlive their workers.
 
-mod common;
-#[path = "../../segment/tests/common/mod.rs"]
-mod limits;
-
 use common::*;
-use limits::{Name, own_small_dev_shm};
-use multiproc_process::{Exit, ExitValue, Process, StartError, test};
+use common::{Name, own_small_dev_shm};
+use multiproc_process::{Exit, Process, test};
 use multiproc_queue::codec::{Bytes, Plain};
 use multiproc_queue::{
     GetError, GetTimeoutError, JoinError, JoinTimeoutError, JoinableQueue, NotThatSlice, PutError,
@@ -79,13 +75,6 @@ test::main! {
 type Messages = Queue<Vec<u8>, Bytes>;
 
 const MIB: usize = 1 << 20;
-
-/// Starts a helper: a daemon, so that a test that fails does not wait for it.
-#[track_caller]
-fn start<R: ExitValue>(f: impl FnOnce() -> R) -> Process {
-    let helper = Process::builder().daemon(true).start(f);
-    helper.map_err(StartError::from).unwrap()
-}
 
 fn bytes_queue() -> Messages {
     let options = Queue::<Vec<u8>>::options();
@@ -319,7 +308,7 @@ fn a_reader_killed_before_a_group_is_released_leaves_all_of_it() -> Outcome {
         blocked(&reader);
         let stopped = {
             send_signal(&reader, libc::SIGSTOP);
-            until("a reader to stop", || stopped(&reader));
+            until("a reader to stop", || state_of(reader.pid()) == Some('T'));
             queue.put_many(round..round + 50)?;
             reader
         };
@@ -328,13 +317,6 @@ fn a_reader_killed_before_a_group_is_released_leaves_all_of_it() -> Outcome {
         assert_eq!(queue.get_many_timeout(100, PATIENCE)?, all);
     }
     Ok(())
-}
-
-/// Is this child stopped by a signal?
-fn stopped(child: &Process) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.pid())).unwrap_or_default();
-    stat.rfind(')')
-        .is_some_and(|end| stat[end + 1..].trim_start().starts_with('T'))
 }
 
 // ---- loans ----
@@ -948,7 +930,7 @@ fn dead_letters_do_not_wait_for_who_waits_for_tasks() -> Outcome {
     let worker = start(|| assert_eq!(*queue.get_task().unwrap(), 9));
     blocked(&worker);
     send_signal(&worker, libc::SIGSTOP);
-    until("the worker to stop", || stopped(&worker));
+    until("the worker to stop", || state_of(worker.pid()) == Some('T'));
     assert_eq!(queue.take_dead_letters()?, [7]);
     send_signal(&worker, libc::SIGCONT);
     queue.put(9)?;

@@ -1,12 +1,9 @@
-//! What the tests of this crate have in common.
+//! A lock and what it protects, and what the kernel and the C library know of it.
 #![allow(dead_code, unreachable_pub)]
 
 use multiproc_core::robust::RobustLock;
 use multiproc_segment::Shareable;
-use std::io;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
-
-pub type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 /// A lock and what it protects: two counters that differ only while somebody holds it.
 #[derive(Shareable)]
@@ -27,62 +24,6 @@ impl Board {
             b: AtomicU64::new(0),
             word: AtomicU32::new(0),
             torn: AtomicU32::new(0),
-        }
-    }
-}
-
-/// Small numbers that nobody can foresee, the same in every run of a seed.
-pub struct Random(pub u64);
-
-impl Random {
-    pub fn below(&mut self, n: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % n
-    }
-}
-
-/// `0` or the error of a system call.
-pub fn ok(r: libc::c_int) -> io::Result<libc::c_int> {
-    if r == -1 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(r)
-    }
-}
-
-/// A child forked by hand: the toolkit's own fork refuses while a guard is held. Exit code
-/// 101 after a panic.
-pub fn bare_fork(f: impl FnOnce()) -> io::Result<libc::pid_t> {
-    // SAFETY: tests of the runner have one thread, or say why it does not matter.
-    let pid = ok(unsafe { libc::fork() })?;
-    if pid == 0 {
-        let end = std::panic::catch_unwind(std::panic::AssertUnwindSafe(f));
-        // SAFETY: ends the child without running what belongs to the parent.
-        unsafe { libc::_exit(if end.is_ok() { 0 } else { 101 }) };
-    }
-    Ok(pid)
-}
-
-/// How a child of [`bare_fork`] ended, as `waitpid` says it.
-pub fn status_of(pid: libc::pid_t) -> io::Result<libc::c_int> {
-    let mut status = 0;
-    // SAFETY: our own child and a local.
-    ok(unsafe { libc::waitpid(pid, &mut status, 0) })?;
-    Ok(status)
-}
-
-pub fn in_bare_fork(f: impl FnOnce()) -> io::Result<libc::c_int> {
-    status_of(bare_fork(f)?)
-}
-
-pub fn kill_me() -> ! {
-    // SAFETY: a signal to this very process, which it does not survive.
-    unsafe {
-        libc::kill(libc::getpid(), libc::SIGKILL);
-        loop {
-            libc::pause();
         }
     }
 }

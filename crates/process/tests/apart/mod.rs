@@ -5,24 +5,9 @@
 
 use multiproc_parcel::Descriptor;
 use multiproc_process::StartMethod;
-use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Read, pipe};
-
-pub(crate) type Outcome = Result<(), Box<dyn std::error::Error>>;
+use std::io::{PipeReader, PipeWriter, Read, pipe};
 
 pub(crate) const APART: [StartMethod; 2] = [StartMethod::Spawn, StartMethod::ForkServer];
-
-pub(crate) fn lines(reader: PipeReader) -> Vec<String> {
-    BufReader::new(reader)
-        .lines()
-        .map_while(Result::ok)
-        .collect()
-}
-
-pub(crate) fn all_of(mut reader: PipeReader) -> String {
-    let mut text = String::new();
-    reader.read_to_string(&mut text).unwrap();
-    text
-}
 
 pub(crate) type Out = Descriptor<PipeWriter>;
 
@@ -31,18 +16,12 @@ pub(crate) fn told() -> (PipeReader, Out) {
     (reader, Descriptor(writer))
 }
 
-pub(crate) fn for_ever() -> ! {
-    loop {
-        std::thread::park();
-    }
-}
-
 pub(crate) fn add((a, b): (i32, i32)) -> i32 {
     a + b
 }
 
-/// Ends when the pipe does.
-pub(crate) fn wait_for_end(input: Descriptor<PipeReader>) {
+/// Waits at a pipe that was handed over, until its last writer has gone.
+pub(crate) fn wait_at(input: Descriptor<PipeReader>) {
     let _ = (&input.0).read(&mut [0]);
 }
 
