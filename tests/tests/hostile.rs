@@ -5,12 +5,9 @@
 //! with `SEEDS=1` for one of them again. With `RUSTFLAGS=-Zsanitizer=address cargo +nightly` and
 //! `--target x86_64-unknown-linux-gnu`, a stray access in any of the processes fails it, too.
 
-#[path = "../../crates/queue/tests/common/mod.rs"]
-mod common;
-
 use common::*;
 use multiproc_core::deadline::Deadline;
-use multiproc_process::{Exit, ExitValue, Process, StartError, test};
+use multiproc_process::{Exit, test};
 use multiproc_ring::{GetError, PutError, Ring, Settings, Wait};
 use multiproc_segment::{Segment, Shared, UnlinkError};
 use std::fs::File;
@@ -24,21 +21,6 @@ test::main! {
     a_lock_that_nobody_holds_is_had_again,
     #[timeout(3600)]
     garbage_in_a_header_is_refused_or_harmless,
-}
-
-fn environment(name: &str, default: u64) -> u64 {
-    match std::env::var(name) {
-        Ok(text) => text
-            .parse()
-            .unwrap_or_else(|_| panic!("{name}={text} is no number")),
-        Err(_) => default,
-    }
-}
-
-/// A helper: a daemon, so that a test that fails does not wait for it.
-fn start<R: ExitValue>(f: impl FnOnce() -> R) -> Process {
-    let helper = Process::builder().daemon(true).start(f);
-    helper.map_err(StartError::from).unwrap()
 }
 
 /// The words of a segment, header included or not.
@@ -158,7 +140,7 @@ fn user(ring: &Ring, seed: u64) {
 }
 
 fn garbage_in_a_ring_gives_values_or_errors() {
-    let (seeds, first) = (environment("SEEDS", 300), environment("SEED", 1));
+    let (seeds, first) = (setting("SEEDS", 300), setting("SEED", 1));
     for seed in first..first + seeds {
         let ring = ring();
         let users = [seed, seed + 1_000_000].map(|seed| start(|| user(&ring, seed)));
@@ -179,7 +161,7 @@ fn garbage_in_a_header_is_refused_or_harmless() {
     // private), who opens it anew gets the object or a refusal.
     let name = test::unique("hostile");
     let mut refused = 0;
-    for seed in 0..environment("SEEDS", 300) {
+    for seed in 0..setting("SEEDS", 300) {
         let shared = Shared::create(&name, AtomicU64::new(7)).unwrap();
         let vandal = start(|| {
             let mut dice = Dice::new(seed);

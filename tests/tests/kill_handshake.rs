@@ -2,12 +2,14 @@
 //! step, then one at the second, and so on until one comes through. The other side gets an error
 //! or a connection that says that its peer is gone, and never hangs; a listener goes on.
 
+use common::{PATIENCE, open_descriptors};
 use multiproc_core::step;
 use multiproc_pipe::{Address, Connection, Listener, ListenerOptions};
-use multiproc_process::{Exit, Process, test};
+use multiproc_process::{Process, test};
 use multiproc_segment::Shared;
+use multiproc_tests::{at_each_step, came_through};
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 test::main! {
     #[timeout(120)]
@@ -17,8 +19,6 @@ test::main! {
 }
 
 type Words = Connection<String>;
-
-const PATIENCE: Duration = Duration::from_secs(20);
 
 fn options() -> ListenerOptions {
     Listener::options().key("secret")
@@ -32,36 +32,12 @@ fn addresses() -> [Address; 2] {
     ]
 }
 
-fn descriptors() -> usize {
-    std::fs::read_dir("/proc/self/fd").unwrap().count()
-}
-
-/// Runs `scene(n)` for 0, 1, … until its victim comes through.
-fn at_each_step(least: u64, scene: impl Fn(u64) -> bool) {
-    let deaths = (0..).find(|n| scene(*n)).unwrap();
-    assert!(
-        deaths >= least,
-        "only {deaths} steps were passed: are they armed?"
-    );
-    println!("{deaths} deaths");
-}
-
-fn came_through(victim: &Process) -> bool {
-    match victim.join().unwrap() {
-        Exit::Signal(libc::SIGKILL) => false,
-        end => {
-            end.ok().unwrap();
-            true
-        }
-    }
-}
-
 fn a_client_killed_at_each_step() {
     for address in addresses() {
         let listener = options().bind(&address).unwrap();
         let address = listener.address();
         at_each_step(5, |n| {
-            let before = descriptors();
+            let before = open_descriptors();
             let victim = Process::start(|| {
                 step::arm(n);
                 let server: Words = options().connect(address).unwrap();
@@ -84,7 +60,7 @@ fn a_client_killed_at_each_step() {
                 }
             };
             drop(victim);
-            assert_eq!(descriptors(), before, "descriptors after step {n}");
+            assert_eq!(open_descriptors(), before, "descriptors after step {n}");
             // The listener goes on.
             let friend = Process::start(|| {
                 drop(options().connect::<String, String>(address).unwrap());
@@ -101,7 +77,7 @@ fn a_listener_killed_at_each_step() {
     for address in addresses() {
         at_each_step(5, |n| {
             let port = Shared::new(AtomicU32::new(0)).unwrap();
-            let before = descriptors();
+            let before = open_descriptors();
             let victim = Process::start(|| {
                 let listener = options().bind(&address).unwrap();
                 match listener.address() {
@@ -130,13 +106,13 @@ fn a_listener_killed_at_each_step() {
                     assert_eq!(heard.is_ok(), came_through(&victim), "{heard:?}");
                     drop(victim);
                     drop(server);
-                    assert_eq!(descriptors(), before, "descriptors after step {n}");
+                    assert_eq!(open_descriptors(), before, "descriptors after step {n}");
                     heard.is_ok()
                 }
                 Err(why) => {
                     assert!(!came_through(&victim), "{why}");
                     drop(victim);
-                    assert_eq!(descriptors(), before, "descriptors after step {n}");
+                    assert_eq!(open_descriptors(), before, "descriptors after step {n}");
                     false
                 }
             }

@@ -3,15 +3,15 @@
 //! comes through. The survivors must find the lock in order every time: nobody hangs, and what
 //! is half done is reported.
 
+use common::{Outcome, blocked_or_gone, start, until};
 use multiproc_core::deadline::Deadline;
 use multiproc_core::robust::RobustLock;
 use multiproc_core::{step, wait};
-use multiproc_process::{Exit, Process, test};
+use multiproc_process::{Process, test};
 use multiproc_segment::{Shareable, Shared};
+use multiproc_tests::{at_each_step, came_through, victim};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
 use std::time::Duration;
-
-type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 test::main! {
     killed_at_each_step_of_acquire_and_release,
@@ -83,36 +83,13 @@ impl World {
     }
 }
 
-fn until(mut done: impl FnMut() -> bool) {
-    while !done() {
-        std::thread::yield_now(); // the watchdog is the runner's
-    }
-}
-
 /// Runs `victim` in a child that dies at step `n` of what follows its call of the function
 /// that it is given. True if it came through.
 fn killed_at(n: u64, victim: impl FnOnce(&dyn Fn())) -> bool {
-    let child = Process::start(|| {
+    came_through(&start(|| {
         victim(&|| step::arm(n));
         step::disarm();
-    });
-    match child.unwrap().join().unwrap() {
-        Exit::Signal(libc::SIGKILL) => false,
-        end => {
-            end.ok().unwrap();
-            true
-        }
-    }
-}
-
-/// Runs `scene(n)` for 0, 1, … until its victim comes through.
-fn at_each_step(least: u64, scene: impl Fn(u64) -> bool) {
-    let deaths = (0..).find(|n| scene(*n)).unwrap();
-    assert!(
-        deaths >= least,
-        "only {deaths} steps were passed: are they armed?"
-    );
-    println!("{deaths} deaths");
+    }))
 }
 
 fn killed_at_each_step_of_acquire_and_release() -> Outcome {
@@ -134,11 +111,11 @@ fn killed_at_each_step_of_a_refused_try() -> Outcome {
         let holder = Process::start(|| {
             let held = world.lock.acquire(Deadline::NEVER).unwrap();
             world.stage.store(1, Release);
-            until(|| world.stage.load(Acquire) == 2);
+            until("stage 2", || world.stage.load(Acquire) == 2);
             world.change(held.owner_died());
         })
         .unwrap();
-        until(|| world.stage.load(Acquire) == 1);
+        until("stage 1", || world.stage.load(Acquire) == 1);
         let through = killed_at(n, |arm| {
             arm();
             assert!(world.lock.try_acquire().is_none());
@@ -162,29 +139,27 @@ fn killed_at_each_step_of_a_contended_acquire() -> Outcome {
             let held = world.lock.acquire(Deadline::NEVER).unwrap();
             world.stage.store(1, Release);
             // Until the victim sleeps or is dead, and a second one sleeps too.
-            until(|| world.stage.load(Acquire) == 3);
+            until("stage 3", || world.stage.load(Acquire) == 3);
             world.change(held.owner_died());
         })
         .unwrap();
-        until(|| world.stage.load(Acquire) == 1);
+        until("stage 1", || world.stage.load(Acquire) == 1);
         let other = Process::start(|| {
-            until(|| world.has_waiters() || world.stage.load(Acquire) == 3);
+            until("one to wait", || {
+                world.has_waiters() || world.stage.load(Acquire) == 3
+            });
             world.turn();
         })
         .unwrap();
-        let releaser = Process::start(|| {
-            until(|| world.stage.load(Acquire) == 2);
-            // Time for the others to fall asleep; without it the scene is another, no wrong one.
-            std::thread::sleep(Duration::from_millis(5));
-            world.stage.store(3, Release);
-        })
-        .unwrap();
-        let through = killed_at(n, |arm| {
-            world.stage.store(2, Release);
-            arm();
-            world.turn();
-        });
-        for survivor in [holder, other, releaser] {
+        let dies = victim(n, || world.turn());
+        // Asleep or dead; and where the victim has left its mark, the other one sleeps, too.
+        blocked_or_gone(&dies);
+        if world.has_waiters() {
+            blocked_or_gone(&other);
+        }
+        world.stage.store(3, Release);
+        let through = came_through(&dies);
+        for survivor in [holder, other] {
             survivor.join().unwrap().ok().unwrap();
         }
         world.go_on();
@@ -199,11 +174,11 @@ fn killed_at_each_step_of_an_acquire_that_times_out() -> Outcome {
         let holder = Process::start(|| {
             let held = world.lock.acquire(Deadline::NEVER).unwrap();
             world.stage.store(1, Release);
-            until(|| world.stage.load(Acquire) == 2);
+            until("stage 2", || world.stage.load(Acquire) == 2);
             world.change(held.owner_died());
         })
         .unwrap();
-        until(|| world.stage.load(Acquire) == 1);
+        until("stage 1", || world.stage.load(Acquire) == 1);
         let through = killed_at(n, |arm| {
             arm();
             let deadline = Deadline::after(Duration::from_millis(5));
@@ -221,14 +196,14 @@ fn killed_at_each_step_of_a_release_with_waiters() -> Outcome {
     at_each_step(2, |n| {
         let world = world();
         let waiters = Process::start_each(0..2, |_| {
-            until(|| world.stage.load(Acquire) == 1);
+            until("stage 1", || world.stage.load(Acquire) == 1);
             world.turn();
         })
         .unwrap();
         let through = killed_at(n, |arm| {
             let held = world.lock.acquire(Deadline::NEVER).unwrap();
             world.stage.store(1, Release);
-            until(|| world.has_waiters());
+            until("one to wait", || world.has_waiters());
             world.change(held.owner_died());
             arm();
             drop(held);
@@ -279,7 +254,7 @@ fn killed_at_each_step_of_a_release_that_rings() -> Outcome {
             }
         })
         .unwrap();
-        until(|| world.stage.load(Acquire) == 1);
+        until("stage 1", || world.stage.load(Acquire) == 1);
         let through = killed_at(n, |arm| {
             let held = world
                 .lock

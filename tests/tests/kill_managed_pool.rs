@@ -1,18 +1,16 @@
 //! Killed at every step: a manager's server that makes a pool, uses it and ends it. Whoever asks
 //! hears of it, and neither the pool's keeper nor a worker outlives the server.
 
+use common::until;
 use multiproc_core::step;
 use multiproc_manager::{CallError, Manager, PoolError};
 use multiproc_process::test;
 use std::fs;
-use std::time::{Duration, Instant};
 
 test::main! {
     #[timeout(400)]
     a_server_with_a_pool_killed_at_each_step,
 }
-
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Those that were started by this process, or left to it, and live.
 fn children() -> Vec<String> {
@@ -30,15 +28,8 @@ fn children() -> Vec<String> {
 
 #[track_caller]
 fn nobody_is_left(at: u64) {
-    let begun = Instant::now();
-    loop {
-        let left = children();
-        if left.is_empty() {
-            return;
-        }
-        assert!(begun.elapsed() < PATIENCE, "left at step {at}: {left:?}");
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    let all_gone = format!("all to be gone after step {at}");
+    until(&all_gone, || children().is_empty());
 }
 
 fn square(n: u64) -> u64 {

@@ -2,13 +2,15 @@
 //! step, then at the second, and so on until one comes through. Clients of a dead server get an
 //! error and none hangs; what a dead client held comes back.
 
+use common::{PATIENCE, state_of, until};
 use multiproc_core::step;
 use multiproc_manager::{
     BarrierError, CallError, Dict, GetTimeoutError, JoinableQueue, List, Lock, Manager, Queue,
     Semaphore,
 };
-use multiproc_process::{Exit, Process, test};
+use multiproc_process::{Process, test};
 use multiproc_segment::Shared;
+use multiproc_tests::{at_each_step, came_through};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
@@ -31,41 +33,6 @@ test::main! {
     a_client_killed_in_a_condition_eats_no_notification,
     #[timeout(120)]
     clients_killed_at_random_hold_nothing,
-}
-
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Polls until `done`, and panics with `what` when [`PATIENCE`] is over.
-#[track_caller]
-fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !done() {
-        assert!(
-            begun.elapsed() < PATIENCE,
-            "waited {PATIENCE:?} in vain: {what}"
-        );
-        std::thread::sleep(Duration::from_micros(500));
-    }
-}
-
-/// Runs `scene(n)` for 0, 1, … until its victim comes through.
-fn at_each_step(least: u64, mut scene: impl FnMut(u64) -> bool) {
-    let deaths = (0..).find(|n| scene(*n)).unwrap();
-    assert!(
-        deaths >= least,
-        "only {deaths} steps were passed: are they armed?"
-    );
-    println!("{deaths} deaths");
-}
-
-fn came_through(victim: &Process) -> bool {
-    match victim.join().unwrap() {
-        Exit::Signal(libc::SIGKILL) => false,
-        end => {
-            end.ok().unwrap();
-            true
-        }
-    }
 }
 
 /// Some of everything, as a client does it.
@@ -405,10 +372,7 @@ fn a_receiver_of_a_proxy_killed_at_each_step() {
 }
 
 fn waits(child: &Process) {
-    until("a child to wait", || {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.pid()));
-        stat.unwrap_or_default().contains(") S ")
-    });
+    until("a child to wait", || state_of(child.pid()) == Some('S'));
 }
 
 fn a_client_killed_in_a_barrier_breaks_it() {

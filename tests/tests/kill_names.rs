@@ -2,17 +2,17 @@
 //! the name is absent or its object whole, nobody else's object is harmed, and a temporary name
 //! is gone at the next look. And at chosen steps, somebody else is faster.
 
+use common::Outcome;
 use multiproc_core::step;
 use multiproc_process::{Exit, Process, test};
 use multiproc_queue::Queue;
 use multiproc_segment::{CreateError, OpenError, Shared, list, look, remove_stale, unlink};
+use multiproc_tests::at_each_step;
 use multiproc_value::{Array, Item, Naming, ShareableList, SharedMemory, Value};
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::*};
-
-type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 test::main! {
     #[timeout(120)]
@@ -95,31 +95,13 @@ fn leave_stale(name: &str) {
     assert!(is_there(name));
 }
 
-/// Runs `victim` in a child that dies at its step `n`. True if it came through.
+/// Runs `victim` in a child that dies at its step `n`, those of segments among them. True if it
+/// came through.
 fn killed_at(n: u64, victim: impl FnOnce()) -> bool {
-    let child = Process::start(|| {
+    multiproc_tests::killed_at(n, || {
         multiproc_segment::step::install(step::at);
-        step::arm(n);
         victim();
-        step::disarm();
-    });
-    match child.unwrap().join().unwrap() {
-        Exit::Signal(libc::SIGKILL) => false,
-        end => {
-            end.ok().unwrap();
-            true
-        }
-    }
-}
-
-/// Runs `scene(n)` for 0, 1, … until its victim comes through.
-fn at_each_step(least: u64, scene: impl Fn(u64) -> bool) {
-    let deaths = (0..).find(|n| scene(*n)).unwrap();
-    assert!(
-        deaths >= least,
-        "only {deaths} steps were passed: are they armed?"
-    );
-    println!("{deaths} deaths");
+    })
 }
 
 fn killed_while_making_a_name_that_stays() -> Outcome {

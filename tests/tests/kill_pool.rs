@@ -2,6 +2,7 @@
 //! left, each task has one outcome (its value, or an error that is true), and every other worker
 //! goes on.
 
+use common::Outcome;
 use multiproc_core::deadline::Deadline;
 use multiproc_core::fd::wait_readable;
 use multiproc_core::step;
@@ -9,6 +10,7 @@ use multiproc_pool::{CreateError, Ended, JoinError, Pool, TaskError};
 use multiproc_process::test::{self, Test};
 use multiproc_process::{Exit, ExitValue, Process, StartMethod, after_fork};
 use multiproc_queue::Queue;
+use multiproc_tests::{arm_the_doomed, doom_the_next};
 use std::collections::BTreeSet;
 use std::io::{Read, Write, pipe};
 use std::os::fd::AsFd;
@@ -16,22 +18,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-type Outcome = Result<(), Box<dyn std::error::Error>>;
-
-/// The first process that is spawned under this, removes the file and dies at the step of the
-/// number in it.
-const FATAL: &str = "MULTIPROC_TEST_FATAL";
-
 fn main() -> ExitCode {
     // Before the entry: this may be a spawned process. Its steps are not its children's.
     after_fork(step::disarm);
-    if let Some(file) = std::env::var_os(FATAL)
-        && let Ok(number) = std::fs::read_to_string(&file)
-        && std::fs::remove_file(&file).is_ok()
-        && let Ok(number) = number.parse()
-    {
-        step::arm(number);
-    }
+    arm_the_doomed();
     macro_rules! tests {
         ($($name:ident)*) => {
             [$(Test::new(stringify!($name), || $name().exit_code())
@@ -224,15 +214,6 @@ fn a_worker_is_killed_at_each_step_and_its_tasks_are_tried_again() -> Outcome {
         }
     }
     Ok(())
-}
-
-/// Has the next process that is spawned die at its step `n`.
-fn doom_the_next(n: u64) -> PathBuf {
-    let file = std::env::temp_dir().join(test::unique("fatal"));
-    std::fs::write(&file, n.to_string()).unwrap();
-    // SAFETY: one thread.
-    unsafe { std::env::set_var(FATAL, &file) };
-    file
 }
 
 /// What of a pool's life has to do with its keeper: did it get to its end?

@@ -4,34 +4,22 @@
 //! happened, and its arguments back. Among these is an end of a queue: it is the child's, or comes
 //! back, or is closed, and never stays open without anybody to hold it.
 
+use common::{Outcome, all_of};
 use multiproc_core::step;
-use multiproc_core::{deadline::Deadline, fd::wait_readable};
 use multiproc_process::test::{self, Test};
 use multiproc_process::{
     Context, Descriptor, Exit, ExitValue, JoinError, NotStarted, Process, StartError, StartMethod,
     active_children,
 };
 use multiproc_queue::{Consumer, GetTimeoutError, Producer, Queue};
+use multiproc_tests::{arm_the_doomed, doom_nobody, doom_the_next};
 use std::io::{PipeReader, PipeWriter, Read, pipe};
-use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::time::Duration;
 
-type Outcome = Result<(), Box<dyn std::error::Error>>;
-
-/// The first process that is spawned under this, removes the file and dies at the step of the
-/// number in it.
-const FATAL: &str = "MULTIPROC_TEST_FATAL";
-
 fn main() -> ExitCode {
     // Before the entry: this may be a spawned process.
-    if let Some(file) = std::env::var_os(FATAL)
-        && let Ok(number) = std::fs::read_to_string(&file)
-        && std::fs::remove_file(&file).is_ok()
-        && let Ok(number) = number.parse()
-    {
-        step::arm(number);
-    }
+    arm_the_doomed();
     macro_rules! tests {
         ($($name:ident)*) => {
             [$(Test::new(stringify!($name), || $name().exit_code())
@@ -65,23 +53,6 @@ fn run((Descriptor(mut out), producer): Ends) {
 }
 
 fn nothing(_: ()) {}
-
-/// What arrives until nobody holds the other end.
-fn all_of(mut reader: PipeReader) -> String {
-    let watchdog = Deadline::after(Duration::from_secs(20));
-    let mut text = Vec::new();
-    let mut buffer = [0; 64];
-    loop {
-        assert!(
-            wait_readable(reader.as_fd(), watchdog).unwrap(),
-            "somebody is left"
-        );
-        match reader.read(&mut buffer).unwrap() {
-            0 => return String::from_utf8(text).unwrap(),
-            n => text.extend_from_slice(&buffer[..n]),
-        }
-    }
-}
 
 impl Told {
     /// What the child said until nobody holds the other ends: in the pipe "ran" or nothing, and
@@ -156,23 +127,6 @@ fn a_starter_is_killed_at_each_step_of_a_later_start_by_server() -> Outcome {
         let child = Context::new(StartMethod::ForkServer).start(nothing, ());
         child.unwrap().join().unwrap().ok().unwrap();
     })
-}
-
-/// Has the next process that is spawned die at its step `n`.
-fn doom_the_next(n: u64) {
-    let file = std::env::temp_dir().join(test::unique("fatal"));
-    std::fs::write(&file, n.to_string()).unwrap();
-    // SAFETY: one thread.
-    unsafe { std::env::set_var(FATAL, &file) };
-}
-
-/// Nobody was doomed who has not been told.
-fn doom_nobody() -> bool {
-    let file = std::env::temp_dir().join(test::unique("fatal"));
-    let untold = std::fs::remove_file(file).is_ok();
-    // SAFETY: one thread.
-    unsafe { std::env::remove_var(FATAL) };
-    !untold
 }
 
 fn a_spawned_child_is_killed_at_each_step() -> Outcome {

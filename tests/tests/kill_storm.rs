@@ -5,9 +5,6 @@
 //! `KILLS=24000 SEED=7 cargo test --release -p multiproc-tests --test kill_storm` for more, and
 //! `SOAK_SECONDS=300` for a long soak.
 
-#[path = "../../crates/queue/tests/common/mod.rs"]
-mod common;
-
 use common::*;
 use multiproc_core::deadline::Deadline;
 use multiproc_process::{Process, StartError, test};
@@ -33,23 +30,6 @@ const CONSUMERS: usize = 3;
 const NUMBERS: usize = 1 << 20;
 /// Kills per round: each has a fresh queue and a fresh log.
 const ROUND: u64 = 100;
-
-fn environment(name: &str, default: u64) -> u64 {
-    match std::env::var(name) {
-        Ok(text) => text
-            .parse()
-            .unwrap_or_else(|_| panic!("{name}={text} is no number")),
-        Err(_) => default,
-    }
-}
-
-/// Spends about so many microseconds, so that a kill falls anywhere.
-fn spin(micros: u64) {
-    let begun = Instant::now();
-    while begun.elapsed() < Duration::from_micros(micros) {
-        std::hint::spin_loop();
-    }
-}
 
 /// What became of each number of one producer.
 type Log = Shared<[AtomicU8; NUMBERS]>;
@@ -329,7 +309,7 @@ fn round(road: Road, kills: u64, dice: &mut Dice, figures: &mut Figures) {
 }
 
 fn storm(road: fn() -> Road) {
-    let (kills, seed) = (environment("KILLS", 300), environment("SEED", 20_240_607));
+    let (kills, seed) = (setting("KILLS", 300), setting("SEED", 20_240_607));
     println!("SEED={seed} KILLS={kills}");
     let mut dice = Dice::new(seed);
     let mut figures = Figures::default();
@@ -505,10 +485,7 @@ fn ping_pong(dice: &mut Dice, rounds: u64, soak: &mut Soak) {
 }
 
 fn soak_no_wakeup_is_eaten() {
-    let (seconds, seed) = (
-        environment("SOAK_SECONDS", 10),
-        environment("SEED", 20_240_607),
-    );
+    let (seconds, seed) = (setting("SOAK_SECONDS", 10), setting("SEED", 20_240_607));
     println!("SEED={seed} SOAK_SECONDS={seconds}");
     let mut dice = Dice::new(seed);
     type Game = fn(&mut Dice, u64, &mut Soak);

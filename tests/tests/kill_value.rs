@@ -2,18 +2,18 @@
 //! value, an array or a list, then one at the second, and so on until one comes through. The
 //! others must never hang, and never take half-written data for whole.
 
+use common::{Outcome, PATIENCE, blocked_or_gone, until};
 use multiproc_core::step;
 use multiproc_lock::Mutex;
 use multiproc_process::{Exit, Process, test};
 use multiproc_segment::Shared;
+use multiproc_tests::{at_each_step, came_through, killed_at, victim};
 use multiproc_value::{
     Array, Guard, Item, ItemError, LockError, LockTimeoutError, ShareableList, Value,
 };
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
-use std::time::{Duration, Instant};
-
-type Outcome = Result<(), Box<dyn std::error::Error>>;
+use std::time::Duration;
 
 test::main! {
     killed_at_each_step_of_get,
@@ -29,43 +29,6 @@ test::main! {
     killed_at_each_step_of_a_list_set,
     #[timeout(300)]
     killed_at_random_in_a_storm,
-}
-
-/// Longer than any wait here takes, and shorter than the watchdog: so the failure has a place.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-fn until(mut done: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !done() {
-        assert!(begun.elapsed() < PATIENCE, "waited in vain");
-        std::thread::sleep(Duration::from_micros(100));
-    }
-}
-
-/// Runs `victim` in a child that dies at step `n` of it. True if it came through.
-fn killed_at(n: u64, victim: impl FnOnce()) -> bool {
-    let child = Process::start(|| {
-        step::arm(n);
-        victim();
-        step::disarm();
-    });
-    match child.unwrap().join().unwrap() {
-        Exit::Signal(libc::SIGKILL) => false,
-        end => {
-            end.ok().unwrap();
-            true
-        }
-    }
-}
-
-/// Runs `scene(n)` for 0, 1, … until its victim comes through.
-fn at_each_step(least: u64, scene: impl Fn(u64) -> bool) {
-    let deaths = (0..).find(|n| scene(*n)).unwrap();
-    assert!(
-        deaths >= least,
-        "only {deaths} steps were passed: are they armed?"
-    );
-    println!("{deaths} deaths");
 }
 
 type Eight = [u64; 8];
@@ -273,17 +236,15 @@ fn killed_at_each_step_of_a_set_that_waits() -> Outcome {
         let holder = Process::start(|| {
             let mut held = value.lock().unwrap();
             stage.store(1, SeqCst);
-            until(|| stage.load(SeqCst) == 2);
-            // Time to fall asleep in, or to die.
-            std::thread::sleep(Duration::from_millis(20));
+            until("stage 2", || stage.load(SeqCst) == 2);
             *held = [2; 8];
         })
         .unwrap();
-        until(|| stage.load(SeqCst) == 1);
-        let through = killed_at(n, || {
-            stage.store(2, SeqCst);
-            value.set([3; 8]).unwrap();
-        });
+        until("stage 1", || stage.load(SeqCst) == 1);
+        let dies = victim(n, || value.set([3; 8]).unwrap());
+        blocked_or_gone(&dies);
+        stage.store(2, SeqCst);
+        let through = came_through(&dies);
         holder.join().unwrap().ok().unwrap();
         let (found, in_doubt) = look(&value, [4; 8]);
         assert!(in_doubt || found == [2; 8] || found == [3; 8]);
@@ -300,11 +261,11 @@ fn killed_at_each_step_of_a_lock_that_times_out() -> Outcome {
         let holder = Process::start(|| {
             let mut held = value.lock().unwrap();
             stage.store(1, SeqCst);
-            until(|| stage.load(SeqCst) == 2);
+            until("stage 2", || stage.load(SeqCst) == 2);
             *held = [2; 8];
         })
         .unwrap();
-        until(|| stage.load(SeqCst) == 1);
+        until("stage 1", || stage.load(SeqCst) == 1);
         let through = killed_at(n, || {
             let late = value.lock_timeout(Duration::from_millis(5));
             assert!(matches!(late, Err(LockTimeoutError::Timeout)));
@@ -396,7 +357,7 @@ fn killed_at_random_in_a_storm() -> Outcome {
     for kill in 0..KILLS {
         dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         let turn = turns.load(SeqCst);
-        until(|| turns.load(SeqCst) > turn);
+        until("a turn", || turns.load(SeqCst) > turn);
         let pauses = dice >> 48;
         (0..pauses).for_each(|_| std::hint::spin_loop());
         let victim = workers.remove((kill % 3) as usize);

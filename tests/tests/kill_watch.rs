@@ -1,9 +1,6 @@
 //! Killed at every step, where somebody waits in an event loop without a timer: the next message
 //! of a living writer is heard, and what the dead one had committed with it.
 
-#[path = "../../crates/queue/tests/common/mod.rs"]
-mod common;
-
 use common::*;
 use multiproc_core::step;
 use multiproc_process::{Exit, Process, test};

@@ -4,11 +4,12 @@
 //! Whoever changes a layout meets this file. Then the next release is a new minor version: raise it
 //! and `LAYOUT_VERSION`, and write the new layout down.
 
+use common::Name;
 use multiproc::core::robust::RobustLock;
 use multiproc::segment::{HEADER_BYTES, Header, Kind, LAYOUT_VERSION, look};
 use multiproc::{
     Array, Barrier, BoundedSemaphore, Condition, Event, Lock, Mutex, Queue, RLock, RawValue,
-    ReentrantMutex, RwLock, Semaphore, ShareableList, Shared, SharedMemory, Value, unlink,
+    ReentrantMutex, RwLock, Semaphore, ShareableList, Shared, SharedMemory, Value,
 };
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -111,20 +112,11 @@ fn the_types_are_as_large_as_version_1_has_them() {
     assert_eq!(here, version_1);
 }
 
-/// A name that goes when this is dropped.
-struct Name(String);
-
-impl Drop for Name {
-    fn drop(&mut self) {
-        let _ = unlink(&self.0);
-    }
-}
-
 /// What the header of an object says that `make` makes under a name: tag, fixed part, alignment.
 fn made<T>(make: impl FnOnce(&str) -> T) -> (String, usize, usize) {
-    let name = Name(format!("layout-{}", std::process::id()));
-    let _made = make(&name.0);
-    let named = look(&name.0).unwrap();
+    let name = Name::new("layout");
+    let _made = make(&name);
+    let named = look(&name).unwrap();
     let kind = &named.header().expect("a segment").kind;
     (kind.tag.clone(), kind.fixed, kind.align)
 }

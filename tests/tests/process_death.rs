@@ -1,14 +1,12 @@
 //! Who ends with whom: exits in good order, and kills.
 
-use multiproc_core::{deadline::Deadline, fd::wait_readable, step};
+use common::{Outcome, all_of, for_ever, sleeps_in_poll, until};
+use multiproc_core::step;
 use multiproc_process::{
     Context, Descriptor, Exit, Fork, Process, StartError, StartMethod, active_children, fork, test,
 };
 use std::io::{PipeReader, PipeWriter, Read, Write, pipe};
-use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
-
-type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 test::main! {
     a_child_terminates_its_daemons_and_joins_the_others,
@@ -28,32 +26,6 @@ test::main! {
     killed_parents_leave_nobody_by_any_method,
 }
 
-fn for_ever() -> ! {
-    loop {
-        std::thread::park();
-    }
-}
-
-/// What arrives until every writer has gone; an error after ten seconds.
-fn all_of(mut reader: PipeReader) -> Result<String, Box<dyn std::error::Error>> {
-    let mut text = Vec::new();
-    let watchdog = Deadline::after(Duration::from_secs(10));
-    let mut buffer = [0; 256];
-    loop {
-        if !wait_readable(reader.as_fd(), watchdog)? {
-            return Err(format!(
-                "somebody still holds the pipe, after {:?}",
-                String::from_utf8_lossy(&text)
-            )
-            .into());
-        }
-        match reader.read(&mut buffer)? {
-            0 => return Ok(String::from_utf8(text)?),
-            n => text.extend_from_slice(&buffer[..n]),
-        }
-    }
-}
-
 /// A process with a daemon and another child, which tell when they run.
 fn family(mut out: &PipeWriter) {
     let (ready, started) = pipe().unwrap();
@@ -65,13 +37,17 @@ fn family(mut out: &PipeWriter) {
         })
         .unwrap();
     (&ready).read_exact(&mut [0]).unwrap();
+    let (waits, go) = pipe().unwrap();
     Process::start(|| {
         let mut out = out;
+        let _ = (&waits).read_exact(&mut [0]);
+        // Busy, while its parent leaves.
         std::thread::sleep(Duration::from_millis(100));
         let _ = out.write_all(b"joined ");
     })
     .unwrap();
     let _ = out.write_all(b"leaving ");
+    let _ = (&go).write_all(b"!");
 }
 
 /// X22
@@ -83,7 +59,7 @@ fn a_child_terminates_its_daemons_and_joins_the_others() -> Outcome {
         multiproc_process::at_exit(move || (&last).write_all(b"left").unwrap());
     })?;
     // The end of the pipe: the daemon, who inherited it, has ended too.
-    assert_eq!(all_of(reader)?, "leaving joined left");
+    assert_eq!(all_of(reader), "leaving joined left");
     child.join()?.ok()?;
     Ok(())
 }
@@ -100,7 +76,7 @@ fn normal_exit_terminates_daemons_and_joins_the_others() -> Outcome {
         }
         Fork::Parent(child) => {
             drop(writer);
-            assert_eq!(all_of(reader)?, "leaving joined left");
+            assert_eq!(all_of(reader), "leaving joined left");
             assert_eq!(child.join()?, Exit::Code(7));
         }
     }
@@ -124,7 +100,7 @@ fn a_daemon_that_ignores_sigterm_does_not_hold_up_exit() -> Outcome {
         let _ = (&ready).read(&mut [0]);
         drop(writer);
     })?;
-    all_of(reader)?;
+    all_of(reader);
     child.join()?.ok()?;
     assert!(
         begun.elapsed() >= Duration::from_millis(999),
@@ -152,7 +128,7 @@ fn daemons_die_with_a_killed_parent() -> Outcome {
     (&ready).read_exact(&mut [0; 3])?;
     parent.kill()?;
     assert_eq!(parent.join()?, Exit::Signal(9));
-    all_of(reader)?;
+    all_of(reader);
     Ok(())
 }
 
@@ -181,7 +157,7 @@ fn a_daemon_dies_although_its_parent_died_at_once() -> Outcome {
             drop(writer);
         })?;
         assert_eq!(parent.join()?, Exit::Signal(9));
-        assert_eq!(all_of(reader)?, "");
+        assert_eq!(all_of(reader), "");
     }
     Ok(())
 }
@@ -203,7 +179,7 @@ fn others_outlive_a_killed_parent() -> Outcome {
     })?;
     assert_eq!(parent.join()?, Exit::Signal(9));
     (&go).write_all(b"!")?;
-    assert_eq!(all_of(reader)?, "still here");
+    assert_eq!(all_of(reader), "still here");
     Ok(())
 }
 
@@ -211,8 +187,9 @@ fn killing_a_child_wakes_its_join() -> Outcome {
     let child = Process::start(|| for_ever())?;
     let killer = {
         let pid = nix::unistd::Pid::from_raw(child.pid().try_into()?);
+        let joiner = std::process::id();
         Process::start(move || {
-            std::thread::sleep(Duration::from_millis(50));
+            until("the join to sleep", || sleeps_in_poll(joiner));
             nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL)
         })?
     };
@@ -276,7 +253,7 @@ fn a_hundred_killed_parents_leave_no_daemon() -> Outcome {
         parent.kill()?;
         assert_eq!(parent.join()?, Exit::Signal(9));
         // The runner looks for what is left; the pipe says it sooner.
-        all_of(reader)?;
+        all_of(reader);
     }
     Ok(())
 }
@@ -321,7 +298,7 @@ fn normal_exit_ends_daemons_and_joins_the_others_by_every_method() -> Outcome {
             let copy = Descriptor(writer.try_clone().unwrap());
             Context::new(method).start(slow_child, (100, copy)).unwrap();
         })?;
-        assert_eq!(all_of(reader)?, "joined", "{method}");
+        assert_eq!(all_of(reader), "joined", "{method}");
         child.join()?.ok()?;
     }
     Ok(())
@@ -384,7 +361,7 @@ fn daemons_of_a_threaded_parent_die_with_it() -> Outcome {
     (&ready).read_exact(&mut [0])?;
     parent.kill()?;
     assert_eq!(parent.join()?, Exit::Signal(9));
-    assert_eq!(all_of(reader)?, "");
+    assert_eq!(all_of(reader), "");
     Ok(())
 }
 
@@ -413,7 +390,7 @@ fn a_daemon_that_is_stopped_ends_when_it_goes_on() -> Outcome {
         // Killed already where the kernel does it.
         let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGCONT);
     }
-    assert_eq!(all_of(reader)?, "");
+    assert_eq!(all_of(reader), "");
     Ok(())
 }
 
@@ -440,7 +417,7 @@ fn killed_parents_leave_nobody_by_any_method() -> Outcome {
             parent.kill()?;
             assert_eq!(parent.join()?, Exit::Signal(9));
             // The end of the pipe: nobody holds it.
-            all_of(reader)?;
+            all_of(reader);
         }
     }
     Ok(())

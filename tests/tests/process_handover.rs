@@ -1,5 +1,6 @@
 //! The gate between fork and run: the child starts when the parent has let go, or never.
 
+use common::Outcome;
 use multiproc_core::{fork::HeldHere, step};
 use multiproc_process::{Context, Exit, Process, StartError, StartMethod, active_children, test};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -7,8 +8,6 @@ use std::cell::Cell;
 use std::io::{PipeWriter, Read, Write, pipe};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-
-type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 test::main! {
     the_child_runs_after_the_parent_has_dropped_the_captures,

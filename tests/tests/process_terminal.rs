@@ -1,6 +1,7 @@
 //! Ctrl-C in a terminal: a program in a pseudo-terminal, with children of every kind, gets what
 //! the kernel sends when somebody types it.
 
+use common::Outcome;
 use multiproc_core::{deadline::Deadline, fd::wait_readable};
 use multiproc_process::{
     Context, Descriptor, Exit, Process, StartError, StartMethod, at_exit, test,
@@ -11,7 +12,6 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
-type Outcome = Result<(), Box<dyn std::error::Error>>;
 type Out = Descriptor<PipeWriter>;
 
 test::main! {

@@ -2,13 +2,8 @@
 //! to objects, and nothing else. Looked for where nobody else leaves anything: in a /dev/shm and an
 //! abstract namespace of the test's own.
 
-#[path = "../../crates/segment/tests/common/mod.rs"]
-mod common;
-#[path = "../../crates/queue/tests/common/mod.rs"]
-mod helpers;
-
 use common::{Outcome, own_small_dev_shm};
-use helpers::{ends, kill_me, until};
+use common::{ends, kill_me, until};
 use multiproc_lock::Mutex;
 use multiproc_parcel::Descriptor;
 use multiproc_pipe::{Client, Connection, Listener, Pipe};

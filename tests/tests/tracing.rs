@@ -1,6 +1,7 @@
 //! What a subscriber of the package `tracing` hears (feature `tracing`): rare things, by name, after
 //! they have happened, and with no lock of the toolkit held.
 
+use common::PATIENCE;
 use multiproc::{
     Client, JoinableQueue, Listener, Lock, Mutex, Process, Queue, RLock, Shared, active_children,
     test,
@@ -26,8 +27,6 @@ test::main! {
     a_handshake_that_is_refused,
     nothing_on_the_paths_that_are_fast,
 }
-
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Writes down what it is told.
 #[derive(Clone, Default)]

@@ -1,11 +1,8 @@
 //! The rows B of the list of behaviours, F9, and what a barrier promises beyond them.
 
-#[path = "../../queue/tests/common/mod.rs"]
-mod common;
-
 use common::*;
 use multiproc_barrier::{Barrier, BrokenBarrier, PartiesError, WaitError};
-use multiproc_process::{Process, StartError, test};
+use multiproc_process::{Process, test};
 use multiproc_segment::Shared;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
@@ -33,17 +30,10 @@ test::main! {
     debug_tells,
 }
 
-const SHORT: Duration = Duration::from_millis(100);
 const TOLERANCE: Duration = Duration::from_millis(1);
 
 fn barrier(parties: usize) -> Shared<Barrier> {
     Shared::new(Barrier::new(parties)).unwrap()
-}
-
-/// Starts a helper: a daemon, so that a test that fails does not wait for it.
-fn start<R: multiproc_process::ExitValue>(f: impl FnOnce() -> R) -> Process {
-    let helper = Process::builder().daemon(true).start(f);
-    helper.map_err(StartError::from).unwrap()
 }
 
 fn broken(barrier: &Barrier) -> Process {
@@ -293,7 +283,7 @@ fn a_killed_action_breaks_it() {
     let waiter = broken(&b);
     blocked(&waiter);
     let victim = start(|| {
-        let _ = b.wait_with(|| std::thread::sleep(Duration::from_secs(600)));
+        let _ = b.wait_with(|| -> () { for_ever() });
     });
     until("the last to arrive", || b.n_waiting() == 2);
     // One more, who is for the next turn.

@@ -1,8 +1,9 @@
 //! Ends: who holds one, who gets it, and when all are gone.
 
-mod common;
+mod board;
 
-use common::{Outcome, Random, in_bare_fork, until};
+use board::until;
+use common::{Dice, Outcome, for_ever, in_bare_fork};
 use multiproc_core::ends::{End, EndError, Ends, Holders, MOST_ENDS};
 use multiproc_core::handover;
 use multiproc_core::identity::Identity;
@@ -36,12 +37,6 @@ test::main! {
 
 fn table() -> Shared<Ends> {
     Shared::new(Ends::new()).unwrap()
-}
-
-fn for_ever() -> ! {
-    loop {
-        std::thread::park();
-    }
 }
 
 fn nothing_can_be_said_before_the_first() -> Outcome {
@@ -286,7 +281,7 @@ fn clones_have_slots_of_their_own() -> Outcome {
 
 fn a_scribbled_table_gives_answers() -> Outcome {
     let ends = table();
-    let mut random = Random(0x5c);
+    let mut random = Dice::new(0x5c);
     let words = size_of::<Ends>() / 4;
     for _ in 0..300 {
         let end = ends.register();
@@ -396,7 +391,7 @@ fn racing_registrations_with_kills_own_no_slot_twice() -> Outcome {
     })?;
     let race = || {
         let me = Identity::me();
-        let mut random = Random(u64::from(std::process::id()) << 8 | 1);
+        let mut random = Dice::new(u64::from(std::process::id()) << 8 | 1);
         let mut held: Vec<(End, usize)> = Vec::new();
         loop {
             if held.len() < 150 && random.below(3) > 0 {
@@ -422,7 +417,7 @@ fn racing_registrations_with_kills_own_no_slot_twice() -> Outcome {
             }
         }
     };
-    let mut random = Random(0xe4d);
+    let mut random = Dice::new(0xe4d);
     let mut racers: Vec<Process> = (0..4).map(|_| Process::start(race).unwrap()).collect();
     for _ in 0..300 {
         std::thread::sleep(Duration::from_micros(random.below(5_000))); // a random moment

@@ -1,8 +1,9 @@
 //! The robust lock: whoever is killed, stopped, forked or replaced while holding it.
 
-mod common;
+mod board;
 
-use common::{Board, Outcome, Random, bare_fork, in_bare_fork, kernel_list, status_of, until};
+use board::{Board, kernel_list, until};
+use common::{Dice, Outcome, bare_fork, in_bare_fork, status_of};
 use multiproc_core::{deadline::Deadline, fork, robust::RobustLock};
 use multiproc_process::{Exit, Process, test};
 use multiproc_segment::Shared;
@@ -114,7 +115,7 @@ fn step(board: &Board, owner_died: bool) {
 fn holders_killed_at_any_moment_tear_nothing_unnoticed() -> Outcome {
     const KILLS: usize = 600;
     let board = Shared::new(Board::new())?;
-    let mut random = Random(0x5eed);
+    let mut random = Dice::new(0x5eed);
     let mut recoveries = Vec::new();
     let mut half_done = 0;
     let mut others = Process::start_each(0..2, |_| count(&board))?;
@@ -305,7 +306,7 @@ fn a_lock_on_a_stack_or_in_a_box_works_and_is_never_linked() {
 fn a_forgotten_guard_outlives_the_handle() -> Outcome {
     let board = Shared::new(Board::new())?;
     let again = board.clone();
-    let at = common::entry_of(&board.lock);
+    let at = board::entry_of(&board.lock);
     std::mem::forget(board.lock.acquire(Deadline::NEVER)?);
     drop(board);
     drop(again);
@@ -313,7 +314,7 @@ fn a_forgotten_guard_outlives_the_handle() -> Outcome {
     // Others are taken and released over it.
     let other = Shared::new(Board::new())?;
     let held = other.lock.acquire(Deadline::NEVER)?;
-    assert_eq!(kernel_list().0, [common::entry_of(&other.lock), at]);
+    assert_eq!(kernel_list().0, [board::entry_of(&other.lock), at]);
     drop(held);
     assert_eq!(kernel_list(), (vec![at], 0));
     Ok(())
@@ -363,7 +364,7 @@ fn waiters_killed_while_they_are_woken_eat_no_wakeup() -> Outcome {
     let mut players: Vec<Process> = (0..PLAYERS)
         .map(|n| Process::start(|| play(n)).unwrap())
         .collect();
-    let mut random = Random(0xba11);
+    let mut random = Dice::new(0xba11);
     let (mut kills, mut slowest) = (0, Duration::ZERO);
     let until = Instant::now() + Duration::from_secs(seconds);
     while Instant::now() < until {

@@ -1,8 +1,9 @@
 //! The robust lock where the kernel's list cannot be used.
 
-mod common;
+mod board;
 
-use common::{Board, Outcome, bare_fork, entry_of, kernel_list, ok, status_of, until};
+use board::{Board, entry_of, kernel_list, until};
+use common::{Outcome, bare_fork, ok, status_of};
 use multiproc_core::deadline::Deadline;
 use multiproc_process::{Exit, Process, test};
 use multiproc_segment::Shared;

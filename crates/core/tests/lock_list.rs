@@ -1,8 +1,9 @@
 //! The robust list: shared with the C library, written for the kernel, believed by nobody.
 
-mod common;
+mod board;
 
-use common::{Board, Outcome, Pthread, Random, entry_of, in_bare_fork, kernel_list};
+use board::{Board, Pthread, entry_of, kernel_list};
+use common::{Dice, Outcome, in_bare_fork};
 use multiproc_core::{
     deadline::Deadline,
     robust::{RobustGuard, RobustLock},
@@ -147,7 +148,7 @@ fn pthread_mutexes_and_ours_interleave_in_all_orders() -> Outcome {
         }
     });
     // At random, each of them locked again and again.
-    let mut random = Random(0x11);
+    let mut random = Dice::new(0x11);
     let mut mixed = Mixed::new(&ours, &theirs);
     for _ in 0..20_000 {
         let n = random.below(4) as usize;
@@ -290,7 +291,7 @@ fn a_peer_that_scribbles_over_the_links_makes_us_write_nowhere() -> Outcome {
         .collect();
     let theirs = Pthread::new();
     let scribbler = Process::start(|| {
-        let mut random = Random(0xbad);
+        let mut random = Dice::new(0xbad);
         while shared.stop.load(Relaxed) == 0 {
             for lock in [&shared.first, &shared.second] {
                 let (_, settled, prev, next) = fields(lock);
@@ -385,7 +386,7 @@ fn a_forged_link_to_a_mutex_long_unlocked_is_not_followed() -> Outcome {
 fn a_scribbled_word_is_a_broken_lock_and_no_more() -> Outcome {
     let shared = Shared::new(Guarded::new())?;
     let (word, ..) = fields(&shared.first);
-    let mut random = Random(0x3e);
+    let mut random = Dice::new(0x3e);
     for round in 0..2_000 {
         let held = shared.first.try_acquire();
         let value = match round % 4 {
@@ -532,7 +533,7 @@ fn parking_sees_every_held_lock_while_others_come_and_go() -> Outcome {
             }
             drop(last);
         });
-        common::until(ready, 1);
+        board::until(ready, 1);
         let mut moved = 0;
         for _ in 0..20_000 {
             drop(kept.take());

@@ -1,8 +1,9 @@
 //! The one place to wait: slices, deadlines, and no spinning without a second CPU.
 
-mod common;
+mod board;
 
-use common::{Outcome, until};
+use board::until;
+use common::Outcome;
 use multiproc_core::deadline::Deadline;
 use multiproc_core::fd::wait_readable;
 use multiproc_core::wait::{self, SLICE, Slept, Spin};

@@ -1,8 +1,8 @@
 //! Identity: who is alive, and nobody is declared dead who is.
 
-mod common;
+mod board;
 
-use common::{Outcome, bare_fork, in_bare_fork, ok, status_of};
+use common::{Outcome, bare_fork, for_ever, in_bare_fork, ok, status_of};
 use multiproc_core::fork::{generation, on_child, thread_count};
 use multiproc_core::identity::Identity;
 use multiproc_process::{Process, test};
@@ -23,12 +23,6 @@ test::main! {
     a_name_with_brackets_and_blanks_is_read,
     hooks_run_once_in_every_child,
     threads_are_counted,
-}
-
-fn for_ever() -> ! {
-    loop {
-        std::thread::park();
-    }
 }
 
 fn identity(child: &Process) -> Identity {
@@ -152,7 +146,7 @@ fn a_process_whose_first_thread_has_ended_is_alive() -> Outcome {
         // SAFETY: ends this thread alone.
         unsafe { libc::syscall(libc::SYS_exit, 0) };
     })?;
-    common::until(&ready, 1);
+    board::until(&ready, 1);
     let pid = child as u32;
     let stat = || std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     while !stat().contains(") Z ") {
@@ -237,7 +231,7 @@ fn a_name_with_brackets_and_blanks_is_read() -> Outcome {
         ready.store(1, Release);
         for_ever()
     })?;
-    common::until(&ready, 1);
+    board::until(&ready, 1);
     let id = identity(&child);
     assert!(id.is_alive());
     child.kill()?;
@@ -271,7 +265,7 @@ fn threads_are_counted() {
     let stop = AtomicU32::new(0);
     std::thread::scope(|scope| {
         for _ in 0..3 {
-            scope.spawn(|| common::until(&stop, 1));
+            scope.spawn(|| board::until(&stop, 1));
         }
         assert_eq!(thread_count(), 4);
         stop.store(1, Release);

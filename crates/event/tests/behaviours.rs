@@ -1,11 +1,8 @@
 //! The rows E of the list of behaviours, F9, and what an event promises beyond them.
 
-#[path = "../../queue/tests/common/mod.rs"]
-mod common;
-
 use common::*;
 use multiproc_event::Event;
-use multiproc_process::{Process, StartError, test};
+use multiproc_process::{Process, test};
 use multiproc_segment::{Shareable, Shared};
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
@@ -26,18 +23,11 @@ test::main! {
     many_set_at_once,
 }
 
-const SHORT: Duration = Duration::from_millis(100);
 /// What a clock may say less than was waited.
 const TOLERANCE: Duration = Duration::from_millis(1);
 
 fn event() -> Shared<Event> {
     Shared::new(Event::new()).unwrap()
-}
-
-/// Starts a helper: a daemon, so that a test that fails does not wait for it.
-fn start(f: impl FnOnce()) -> Process {
-    let helper = Process::builder().daemon(true).start(f);
-    helper.map_err(StartError::from).unwrap()
 }
 
 /// E1: a new event is clear; a wait of no time is false at once; one of some time, after that.

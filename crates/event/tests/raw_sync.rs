@@ -1,5 +1,6 @@
 //! Our event behind the traits of the package `raw_sync`, in the memory of `shared_memory`.
 
+use common::{Outcome, blocked, kill, until};
 use multiproc_core::deadline::Deadline;
 use multiproc_event::interop::RawSyncEvent;
 use multiproc_process::{Process, test};
@@ -8,8 +9,6 @@ use raw_sync::Timeout;
 use raw_sync::events::{Event as Theirs, EventInit, EventState};
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
-
-type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 test::main! {
     what_their_own_event_does_ours_does_too,
@@ -64,9 +63,7 @@ fn a_set_of_one_with_auto_reset_ends_one_wait() -> Outcome {
     })?;
     for n in 1..=3 {
         event.set();
-        while over.load(SeqCst) < n {
-            std::thread::yield_now();
-        }
+        until("one wait to end", || over.load(SeqCst) >= n);
         std::thread::sleep(Duration::from_millis(60));
         assert_eq!(over.load(SeqCst), n);
     }
@@ -90,9 +87,8 @@ fn a_waiter_killed_eats_no_set() -> Outcome {
     let event = Shared::new(RawSyncEvent::auto_reset())?;
     for _ in 0..20 {
         let doomed = Process::start(|| i32::from(event.wait_until(Deadline::NEVER)))?;
-        std::thread::sleep(Duration::from_millis(5));
-        doomed.kill()?;
-        let _ = doomed.join()?;
+        blocked(&doomed);
+        kill(&doomed);
         event.set();
         let next = Process::start(|| {
             assert!(event.wait_until(Deadline::NEVER));

@@ -1,7 +1,5 @@
 //! Code that was written for lock_api, and knows nothing of processes, on our raw locks.
 
-mod common;
-
 use common::*;
 use multiproc_lock::{ApiMutex, RawLock, RawLockUnpoisoned};
 use multiproc_process::{Exit, Process, test};
@@ -160,7 +158,8 @@ fn timeouts_are_kept() {
             assert!(rows.try_lock_until(begun + timeout).is_none());
             assert!(begun.elapsed() >= timeout);
         }
-    });
+    })
+    .unwrap();
     assert_eq!(status, 0);
     drop(held);
     assert!(rows.try_lock_for(PATIENCE).is_some());
@@ -169,7 +168,7 @@ fn timeouts_are_kept() {
 fn a_fork_copies_no_ownership() {
     let rows = Shared::new(ApiMutex::<RawLock, _>::new(0_u64)).unwrap();
     let mut held = Some(rows.lock());
-    assert_eq!(in_bare_fork(|| held = None), 0);
+    assert_eq!(in_bare_fork(|| held = None).unwrap(), 0);
     assert!(rows.is_locked());
     drop(held);
     assert!(!rows.is_locked());
@@ -199,7 +198,7 @@ fn killed_at_random_nothing_is_torn_unnoticed() -> Outcome {
         }
     };
     let mut players = Process::start_each(0..2, play)?;
-    let mut dice = Dice(0xface);
+    let mut dice = Dice::new(0xface);
     for _ in 0..kills {
         std::thread::sleep(Duration::from_micros(dice.below(1_000)));
         kill(&players.remove(0));

@@ -1,7 +1,5 @@
 //! `Mutex<T>`: its holder dies, forks, runs another program, leaks its guard, ends its thread.
 
-mod common;
-
 use common::*;
 use multiproc_lock::{AcquireTimeoutError, Mutex, MutexGuard, OwnerDied, TryAcquireError};
 use multiproc_process::{Exit, Process, StartError, test};
@@ -245,7 +243,8 @@ fn a_fork_copies_no_ownership() {
         assert!(data.lock_timeout(SHORT).is_err());
         held = None; // the copy does nothing
         assert!(data.locked());
-    });
+    })
+    .unwrap();
     assert_eq!(status, 0);
     assert!(data.locked());
     drop(held);
@@ -482,7 +481,7 @@ fn killed_at_random_nothing_is_torn_unnoticed() -> Outcome {
         }
     };
     let mut players = Process::start_each(0..2, play)?;
-    let mut dice = Dice(0x5eed);
+    let mut dice = Dice::new(0x5eed);
     let (mut times, mut half_done) = (Vec::new(), 0);
     for _ in 0..kills {
         // A random moment, not a synchronisation.
@@ -583,7 +582,7 @@ fn soak_handed_over() -> Outcome {
     );
     let end = now() + seconds * 1_000_000_000;
     let play = |me: u64| {
-        let mut dice = Dice(0x5eed + me);
+        let mut dice = Dice::new(0x5eed + me);
         let mut held = if me == 0 {
             let held = data.lock().unwrap();
             holds.set(1);

@@ -1,7 +1,5 @@
 //! `RwLock<T>`: readers and writers that wait, time out, and die.
 
-mod common;
-
 use common::*;
 use multiproc_lock::{AcquireTimeoutError, OwnerDied, RwLock, TryAcquireError};
 use multiproc_process::{Exit, Process, test};
@@ -58,7 +56,7 @@ fn many_read_and_one_writes() -> Outcome {
     assert_eq!(*data.read().unwrap(), [3_000; 2]);
     // Two at a time, in two processes.
     let held = data.read().unwrap();
-    assert_eq!(in_bare_fork(|| drop(data.try_read().unwrap())), 0);
+    assert_eq!(in_bare_fork(|| drop(data.try_read().unwrap())).unwrap(), 0);
     assert!(matches!(data.try_write(), Err(TryAcquireError::Held)));
     drop(held);
     let held = data.try_write().unwrap();
@@ -266,11 +264,11 @@ fn a_readers_thread_may_end_and_its_place_stays() {
 fn a_fork_copies_no_ownership() {
     let data = shared(1_u8);
     let mut held = Some(data.read().unwrap());
-    assert_eq!(in_bare_fork(|| held = None), 0);
+    assert_eq!(in_bare_fork(|| held = None).unwrap(), 0);
     assert_eq!(data.readers(), 1);
     drop(held);
     let mut held = Some(data.write().unwrap());
-    assert_eq!(in_bare_fork(|| held = None), 0);
+    assert_eq!(in_bare_fork(|| held = None).unwrap(), 0);
     assert!(data.try_read().is_err());
     drop(held);
     assert!(!data.locked());
@@ -329,7 +327,7 @@ fn killed_at_random_nothing_is_torn_unnoticed() -> Outcome {
         }
     };
     let mut players = Process::start_each(0..3, play)?;
-    let (mut dice, mut times) = (Dice(0xfeed), Vec::new());
+    let (mut dice, mut times) = (Dice::new(0xfeed), Vec::new());
     for _ in 0..kills {
         std::thread::sleep(Duration::from_micros(dice.below(1_500)));
         let victim = players.remove(dice.below(3) as usize);

@@ -1,6 +1,6 @@
 //! What Python's managers do, row by row.
 
-mod common;
+mod watching;
 
 use common::*;
 use multiproc_manager::{
@@ -11,6 +11,7 @@ use multiproc_process::{Exit, Process, StartMethod, join_all, test};
 use multiproc_value::{Item, ShareableList, SharedMemory};
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
+use watching::*;
 
 test::main! {
     g1_a_manager_ends_in_order_by_shutdown_by_drop_and_at_exit,
@@ -36,11 +37,6 @@ test::main! {
     f18_a_server_ends_with_its_killed_owner,
 }
 
-fn is_gone(pid: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.is_empty() || stat.contains(") Z ")
-}
-
 fn g1_a_manager_ends_in_order_by_shutdown_by_drop_and_at_exit() -> Outcome {
     let manager = Manager::start()?;
     let process = manager.process().unwrap().clone();
@@ -55,7 +51,7 @@ fn g1_a_manager_ends_in_order_by_shutdown_by_drop_and_at_exit() -> Outcome {
     };
     assert_eq!(process.exit_code(), Some(0));
     // One that was never dropped.
-    let pid = shared(0);
+    let pid = number();
     let owner = Process::start(|| {
         let manager = Manager::builder().name("the server").start().unwrap();
         assert_eq!(manager.process().unwrap().name(), "the server");
@@ -204,7 +200,7 @@ fn g4_a_new_manager_on_the_same_address_at_once() -> Outcome {
 }
 
 fn g5_the_initializer_runs_in_the_server() -> Outcome {
-    let pid = shared(0);
+    let pid = number();
     let told = pid.clone();
     let manager = Manager::builder()
         .initializer(move || told.store(std::process::id().into(), SeqCst))
@@ -659,7 +655,7 @@ fn f14_a_dead_holders_lock_is_free() -> Outcome {
 }
 
 fn f18_a_server_ends_with_its_killed_owner() -> Outcome {
-    let pid = shared(0);
+    let pid = number();
     let owner = Process::start(|| {
         let manager = Manager::start().unwrap();
         pid.store(manager.process().unwrap().pid().into(), SeqCst);

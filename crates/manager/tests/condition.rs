@@ -1,11 +1,12 @@
 //! Conditions and the deaths of those who hold their locks.
 
-mod common;
+mod watching;
 
 use common::*;
 use multiproc_manager::Manager;
 use multiproc_process::{Exit, Process, test};
 use std::sync::atomic::Ordering::SeqCst;
+use watching::*;
 
 test::main! {
     a_death_that_a_waiter_meets_is_told_to_the_next_holder,
@@ -15,7 +16,7 @@ fn a_death_that_a_waiter_meets_is_told_to_the_next_holder() -> Outcome {
     let manager = Manager::start()?;
     let lock = manager.rlock()?;
     for changed in [manager.condition()?, manager.condition_over(&lock)?] {
-        let steps = shared(0);
+        let steps = number();
         let waiter = Process::start(|| {
             let held = changed.lock().unwrap();
             steps.fetch_add(1, SeqCst);

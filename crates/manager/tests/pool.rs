@@ -1,6 +1,6 @@
 //! A pool in the server, for all clients.
 
-mod common;
+mod watching;
 
 use common::*;
 use multiproc_manager::{CallError, Manager, Pool, PoolError, Queue};
@@ -9,6 +9,7 @@ use multiproc_process::{Exit, Process, join_all, test};
 use multiproc_segment::Shared;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
+use watching::*;
 
 test::main! {
     tasks_of_several_clients_at_once,
@@ -30,11 +31,6 @@ fn square(n: u64) -> u64 {
 
 fn pid(_: ()) -> u32 {
     std::process::id()
-}
-
-fn is_gone(pid: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.is_empty() || stat.contains(") Z ")
 }
 
 fn tasks_of_several_clients_at_once() -> Outcome {
@@ -102,7 +98,7 @@ fn note((queue, number, n): (Queue<u64>, Shared<AtomicU64>, u64)) -> Queue<u64> 
 
 fn handles_in_arguments_and_results() -> Outcome {
     let manager = Manager::start()?;
-    let (pool, queue, number) = (manager.pool(2)?, manager.queue::<u64>()?, shared(0));
+    let (pool, queue, number) = (manager.pool(2)?, manager.queue::<u64>()?, number());
     let back = pool.apply(note, (queue.clone(), number.clone(), 5))?;
     assert!(back == queue);
     assert_eq!((back.get()?, number.load(SeqCst)), (5, 5));
@@ -143,7 +139,7 @@ fn wait_for_two(number: Shared<AtomicU64>) -> u64 {
 
 fn results_that_are_waited_for_later() -> Outcome {
     let manager = Manager::start()?;
-    let (pool, number) = (manager.pool(1)?, shared(0));
+    let (pool, number) = (manager.pool(1)?, number());
     let later = pool.apply_async(wait_for_two, number.clone())?;
     reaches(&number, 1);
     assert_eq!(later.get_timeout(Duration::from_millis(20))?, None);
@@ -157,7 +153,7 @@ fn results_that_are_waited_for_later() -> Outcome {
 
 fn a_closed_pool_does_what_it_was_given() -> Outcome {
     let manager = Manager::start()?;
-    let (pool, number) = (manager.pool(1)?, shared(0));
+    let (pool, number) = (manager.pool(1)?, number());
     let later = pool.apply_async(wait_for_two, number.clone())?;
     pool.close()?;
     let refused = pool.apply(square, 1);
@@ -175,7 +171,7 @@ fn a_closed_pool_does_what_it_was_given() -> Outcome {
 
 fn a_terminated_pool_ends_who_waits() -> Outcome {
     let manager = Manager::start()?;
-    let (pool, number) = (manager.pool(1)?, shared(0));
+    let (pool, number) = (manager.pool(1)?, number());
     let client = Process::start(|| {
         let ended = pool.apply(wait_for_two, number.clone());
         assert!(matches!(
@@ -195,7 +191,7 @@ fn a_terminated_pool_ends_who_waits() -> Outcome {
 
 fn a_dead_client_keeps_nobody() -> Outcome {
     let manager = Manager::start()?;
-    let (pool, number) = (manager.pool(1)?, shared(0));
+    let (pool, number) = (manager.pool(1)?, number());
     let client = Process::start(|| {
         let _ = pool.apply(wait_for_two, number.clone());
     })?;

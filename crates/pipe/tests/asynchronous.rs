@@ -1,9 +1,8 @@
 //! Connections in tasks of tokio.
 
-#[path = "../../queue/tests/common/mod.rs"]
-mod common;
-
-use common::{Counter, Dice, Outcome, PATIENCE, ends_well, kill, kill_me, send_signal};
+use common::{
+    Counter, Dice, Outcome, PATIENCE, ends_well, kill, kill_me, send_signal, sleeps_in_poll, until,
+};
 use multiproc_pipe::{Connection, Pipe, RecvError, SendError, codec::Bytes};
 use multiproc_process::{Process, test};
 use std::future::Future;
@@ -416,13 +415,13 @@ fn the_end_of_the_stream_comes_at_once() -> Outcome {
         // A sibling that inherits everything, and lives on.
         let go = Counter::new();
         let sibling = Process::start(|| go.reach(1))?;
-        let waits = Counter::new();
+        let (waits, receivers) = (Counter::new(), std::process::id());
         let child = Process::start({
             let waits = waits.clone();
             move || {
                 sender.send(1).unwrap();
                 waits.reach(1);
-                std::thread::sleep(Duration::from_millis(2));
+                until("the receiver to sleep", || sleeps_in_poll(receivers));
             }
         })?;
         run(async {

@@ -1,16 +1,13 @@
 //! Who holds an end, and the end of the stream that follows from it: at once where an end is
 //! closed, soon where its process is killed, whatever siblings inherited, and never too early.
 
-#[path = "../../queue/tests/common/mod.rs"]
-mod common;
-
 use common::*;
 use multiproc_pipe::codec::Bytes;
 use multiproc_pipe::{
     Connection, Pipe, Receiver, RecvError, RecvTimeoutError, SendError, SendTimeoutError, Sender,
     TryRecvError, TrySendError,
 };
-use multiproc_process::{Exit, ExitValue, Fork, Process, StartError, fork, test};
+use multiproc_process::{Exit, Fork, Process, StartError, fork, test};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,12 +40,6 @@ test::main! {
     a_stopped_sender_is_no_end,
     a_half_of_a_connection_that_went_elsewhere_keeps_its_direction,
     five_hundred_and_twelve_ends_and_one_more,
-}
-
-/// A helper: a daemon, so that a test that fails does not wait for it.
-fn start<R: ExitValue>(f: impl FnOnce() -> R) -> Process {
-    let helper = Process::builder().daemon(true).start(f);
-    helper.map_err(StartError::from).unwrap()
 }
 
 fn now() -> u64 {

@@ -5,9 +5,6 @@
     reason = "what did not start comes back whole"
 )]
 
-#[path = "../../queue/tests/common/mod.rs"]
-mod common;
-
 use common::{Counter, Dice, Outcome, PATIENCE, ends_well, kill, send_signal, until};
 use multiproc_parcel::Descriptor;
 use multiproc_pipe::{

@@ -3,9 +3,6 @@
 //!
 //! `SEEDS=10000` for more, and `SEED=n` with `SEEDS=1` for one of them again.
 
-#[path = "../../queue/tests/common/mod.rs"]
-mod common;
-
 use common::*;
 use multiproc_core::fd::send_with;
 use multiproc_parcel::Descriptor;
@@ -13,7 +10,7 @@ use multiproc_pipe::codec::Bytes;
 use multiproc_pipe::{
     Connection, Pipe, Receiver, RecvTimeoutError, SendTimeoutError, Sender, TryRecvError, wait,
 };
-use multiproc_process::{Exit, ExitValue, Process, StartError, test};
+use multiproc_process::{Exit, test};
 use multiproc_queue::Queue;
 use multiproc_segment::Shared;
 use serde::{Deserialize, Serialize};
@@ -34,12 +31,6 @@ test::main! {
     a_label_with_too_many_tokens_is_harmless,
     a_memory_that_is_none_is_refused,
     a_table_that_stays_locked_is_an_error,
-}
-
-/// A helper: a daemon, so that a test that fails does not wait for it.
-fn start<R: ExitValue>(f: impl FnOnce() -> R) -> Process {
-    let helper = Process::builder().daemon(true).start(f);
-    helper.map_err(StartError::from).unwrap()
 }
 
 /// What is behind an end: its memory and its courier.
@@ -78,15 +69,6 @@ fn behind(end: &impl Serialize) -> Behind {
     Behind {
         words: &words[HEADER / 8..],
         courier,
-    }
-}
-
-fn environment(name: &str, default: u64) -> u64 {
-    match std::env::var(name) {
-        Ok(text) => text
-            .parse()
-            .unwrap_or_else(|_| panic!("{name}={text} is no number")),
-        Err(_) => default,
     }
 }
 
@@ -255,7 +237,7 @@ fn user(end: &Connection<Message>, seed: u64) {
 }
 
 fn a_vandal_on_a_connection_gives_messages_or_errors() {
-    let (seeds, first) = (environment("SEEDS", 100), environment("SEED", 1));
+    let (seeds, first) = (setting("SEEDS", 100), setting("SEED", 1));
     for seed in first..first + seeds {
         let pipe = Pipe::<Message>::options().bytes(64 << 10).duplex();
         let (here, there) = pipe.unwrap();
@@ -317,7 +299,7 @@ fn a_vandal_on_a_byte_connection_gives_messages_or_errors() {
             vec.clear();
         }
     }
-    let (seeds, first) = (environment("SEEDS", 100), environment("SEED", 1));
+    let (seeds, first) = (setting("SEEDS", 100), setting("SEED", 1));
     for seed in first..first + seeds {
         let pipe = Pipe::<Vec<u8>>::options().bytes(64 << 10).codec::<Bytes>();
         let (here, there) = pipe.duplex().unwrap();

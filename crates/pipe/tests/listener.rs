@@ -1,8 +1,5 @@
 //! Listener and Client, over every kind of address; friends, strangers and stallers.
 
-#[path = "../../queue/tests/common/mod.rs"]
-mod common;
-
 use common::*;
 use multiproc_pipe::{
     AcceptError, Address, BindError, Client, ConnectError, Connection, HandshakeError, Listener,

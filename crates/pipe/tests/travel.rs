@@ -1,8 +1,5 @@
 //! Connections, handles, files and sockets sent over connections: the receiver has them then.
 
-#[path = "../../queue/tests/common/mod.rs"]
-mod common;
-
 use common::*;
 use multiproc_parcel::Descriptor;
 use multiproc_pipe::codec::Bytes;
@@ -10,7 +7,7 @@ use multiproc_pipe::{
     Connection, Pipe, Receiver, RecvError, RecvTimeoutError, SendError, Sender, TryRecvError,
     TrySendError,
 };
-use multiproc_process::{Exit, ExitValue, Process, StartError, test};
+use multiproc_process::{Exit, Process, StartError, test};
 use multiproc_queue::{JoinableQueue, Queue, SimpleQueue};
 use multiproc_segment::Shared;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -48,16 +45,6 @@ test::main! {
     nothing_leaks_in_either_process,
     nothing_leaks_where_messages_are_left_behind,
     a_receiver_killed_with_an_end_in_its_hands_closes_it,
-}
-
-/// A helper: a daemon, so that a test that fails does not wait for it.
-fn start<R: ExitValue>(f: impl FnOnce() -> R) -> Process {
-    let helper = Process::builder().daemon(true).start(f);
-    helper.map_err(StartError::from).unwrap()
-}
-
-fn open_descriptors() -> usize {
-    std::fs::read_dir("/proc/self/fd").unwrap().count()
 }
 
 fn mappings() -> usize {
@@ -506,19 +493,13 @@ fn who_waits_for_room_for_descriptors_sleeps() -> Outcome {
     let full = (1..).find(|n| tx.try_send(numbered(*n)).is_err()).unwrap();
     let child = start(|| tx.send(numbered(full)).map_err(|e| e.without_message()));
     blocked(&child);
-    // utime and stime of /proc/PID/stat, in ticks.
-    let ticks = || {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.pid())).unwrap();
-        let fields: Vec<_> = stat[stat.rfind(')').unwrap()..].split(' ').collect();
-        fields[12].parse::<u64>().unwrap() + fields[13].parse::<u64>().unwrap()
-    };
-    let before = ticks();
+    let before = cpu_of(child.pid());
     let begun = std::time::Instant::now();
     while begun.elapsed() < std::time::Duration::from_secs(1) {
         std::thread::yield_now();
     }
-    let spent = ticks() - before;
-    assert!(spent < 30, "{spent} of 100 ticks");
+    let spent = cpu_of(child.pid()) - before;
+    assert!(spent.as_millis() < 300, "{spent:?} of a second");
     for n in 1..=full {
         assert_eq!(is_its_own(rx.recv()?), n);
     }

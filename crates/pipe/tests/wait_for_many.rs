@@ -1,8 +1,5 @@
 //! `wait` for so many objects that it keeps an `epoll` between the calls.
 
-#[path = "../../queue/tests/common/mod.rs"]
-mod common;
-
 use common::{Counter, Dice, Outcome, PATIENCE, ends_well, kill};
 use multiproc_pipe::{Connection, Pipe, Receiver, Sender, Source, TryRecvError, wait};
 use multiproc_process::{Process, test};

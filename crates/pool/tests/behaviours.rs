@@ -1,5 +1,6 @@
 //! What Python's own tests ask of a pool, across real processes.
 
+use common::{Outcome, children_of};
 use multiproc_pool::{CreateError, Ended, GetTimeoutError, NotReady, Pool, SubmitError, TaskError};
 use multiproc_process::{Process, StartMethod, test};
 use multiproc_queue::Queue;
@@ -7,8 +8,6 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
-
-type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 fn square(n: u64) -> u64 {
     n * n
@@ -220,18 +219,8 @@ fn o13_a_pool_has_its_workers_at_once_and_at_least_one() -> Outcome {
     ));
     let pool = Pool::new(3)?;
     assert_eq!(pool.workers(), 3);
-    assert_eq!(workers_of(&pool).len(), 3);
+    assert_eq!(children_of(pool.keeper_pid()).len(), 3);
     Ok(())
-}
-
-/// The children of the keeper, as /proc shows them.
-fn workers_of(pool: &Pool) -> Vec<u32> {
-    let keeper = pool.keeper_pid();
-    let text = std::fs::read_to_string(format!("/proc/{keeper}/task/{keeper}/children"));
-    let text = text.unwrap_or_default();
-    text.split_whitespace()
-        .filter_map(|pid| pid.parse().ok())
-        .collect()
 }
 
 fn o14_terminate_does_not_wait_for_what_is_queued() -> Outcome {
@@ -296,7 +285,7 @@ fn o19_an_error_calls_back_and_get_raises_it() -> Outcome {
 
 fn o20_results_that_cannot_be_serialised_cost_no_worker() -> Outcome {
     let pool = Pool::new(2)?;
-    let before = workers_of(&pool);
+    let before = children_of(pool.keeper_pid());
     for _ in 0..20 {
         let result = pool.apply(|_: u8| Stubborn, 1);
         assert!(
@@ -309,7 +298,7 @@ fn o20_results_that_cannot_be_serialised_cost_no_worker() -> Outcome {
     let mixed: Vec<_> = mixed.collect();
     assert_eq!((&mixed[0], &mixed[2]), (&Ok(Ok(0)), &Ok(Ok(2))));
     assert!(matches!(mixed[1], Err(TaskError::NotSerialisable(_))));
-    assert_eq!(workers_of(&pool), before);
+    assert_eq!(children_of(pool.keeper_pid()), before);
     Ok(())
 }
 
@@ -472,7 +461,7 @@ fn o32_a_chunk_of_none_is_refused() -> Outcome {
 
 fn o34_tasks_make_no_processes_and_run_side_by_side() -> Outcome {
     let pool = Pool::new(4)?;
-    let workers: BTreeSet<u32> = workers_of(&pool).into_iter().collect();
+    let workers: BTreeSet<u32> = children_of(pool.keeper_pid()).into_iter().collect();
     let begun = Instant::now();
     let results: Vec<_> = (0..8)
         .map(|_| pool.apply_async(|()| (nap(300), std::process::id()), ()))

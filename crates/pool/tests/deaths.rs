@@ -1,6 +1,7 @@
 //! Workers, keeper and owner that die; tasks that do what no task should.
 #![allow(clippy::result_large_err)] // arguments with handles come back in errors
 
+use common::{Outcome, children_of};
 use multiproc_core::deadline::Deadline;
 use multiproc_core::fd::wait_readable;
 use multiproc_pool::{Ended, GetTimeoutError, JoinError, Pool, SubmitError, TaskError};
@@ -12,8 +13,6 @@ use std::io::Read;
 use std::os::fd::AsFd;
 use std::sync::mpsc;
 use std::time::Duration;
-
-type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 fn square(n: u64) -> u64 {
     n * n
@@ -42,15 +41,6 @@ fn kill_hard(pid: u32) {
     kill(Pid::from_raw(pid as i32), Signal::SIGKILL).unwrap();
 }
 
-fn workers_of(pool: &Pool) -> Vec<u32> {
-    let keeper = pool.keeper_pid();
-    let text = std::fs::read_to_string(format!("/proc/{keeper}/task/{keeper}/children"));
-    let text = text.unwrap_or_default();
-    text.split_whitespace()
-        .filter_map(|pid| pid.parse().ok())
-        .collect()
-}
-
 fn each_method(body: fn(Pool) -> Outcome) -> Outcome {
     for method in StartMethod::ALL {
         let pool = Pool::builder().workers(2).start_method(method).build()?;
@@ -76,7 +66,7 @@ fn f6_the_task_of_a_killed_worker_is_lost_and_the_pool_goes_on() -> Outcome {
             assert_eq!(pool.map(square, 0..4)?, [0, 1, 4, 9]);
         }
         // The last one may be on its way.
-        while workers_of(&pool).len() != 2 {
+        while children_of(pool.keeper_pid()).len() != 2 {
             std::thread::yield_now();
         }
         Ok(pool.close().join()?)
@@ -87,7 +77,7 @@ fn f7_killed_idle_workers_are_replaced() -> Outcome {
     for workers in [1, 2] {
         let pool = Pool::new(workers)?;
         for _ in 0..20 {
-            for pid in workers_of(&pool) {
+            for pid in children_of(pool.keeper_pid()) {
                 kill_hard(pid);
             }
             assert_eq!(pool.apply(square, 4)?, 16);
@@ -95,10 +85,14 @@ fn f7_killed_idle_workers_are_replaced() -> Outcome {
         pool.close().join()?;
         // Killed, and closed or terminated at once.
         let pool = Pool::new(workers)?;
-        workers_of(&pool).into_iter().for_each(kill_hard);
+        children_of(pool.keeper_pid())
+            .into_iter()
+            .for_each(kill_hard);
         pool.close().join()?;
         let pool = Pool::new(workers)?;
-        workers_of(&pool).into_iter().for_each(kill_hard);
+        children_of(pool.keeper_pid())
+            .into_iter()
+            .for_each(kill_hard);
         pool.terminate().join()?;
     }
     Ok(())
@@ -202,7 +196,7 @@ fn maps_lose_the_chunk_and_no_more() -> Outcome {
 fn a_task_that_takes_too_long_costs_its_worker_and_no_other_task() -> Outcome {
     each_method(|pool| {
         let patient = pool.timeout(Duration::from_millis(50));
-        let before = workers_of(&pool);
+        let before = children_of(pool.keeper_pid());
         assert_eq!(patient.apply(nap, 1_000_000), Err(TaskError::Timeout));
         // Many that come near the limit: each has its value or is too late, never its neighbour.
         let short = pool.timeout(Duration::from_millis(3));
@@ -230,7 +224,7 @@ fn a_task_that_takes_too_long_costs_its_worker_and_no_other_task() -> Outcome {
         }
         println!("{done} done, {late} late");
         assert!(late >= 1);
-        assert_ne!(workers_of(&pool), before);
+        assert_ne!(children_of(pool.keeper_pid()), before);
         assert_eq!(pool.apply(nap, 100)?, 100, "no limit for others");
         Ok(pool.close().join()?)
     })

@@ -1,10 +1,9 @@
 //! Pools in number, in size, and for long; and that nothing is left of them.
 
+use common::Outcome;
 use multiproc_pool::{AsyncResult, Imap, Pool, TaskError, Tasks};
 use multiproc_process::{Process, StartMethod, test};
 use std::time::Duration;
-
-type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 fn square(n: u64) -> u64 {
     n * n

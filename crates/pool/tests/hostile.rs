@@ -1,6 +1,7 @@
 //! Somebody scribbles over the pool's shared memory, or stops its processes: what comes is an error,
 //! or another's work, and never a jump into nowhere or an end without word.
 
+use common::{Outcome, children_of, state_of, until};
 use multiproc_pool::{Ended, Pool, TaskError};
 use multiproc_process::test;
 use multiproc_queue::Queue;
@@ -8,8 +9,6 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-
-type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 const MARK: &str = "an argument that is found again in memory, and is not like any other";
 
@@ -124,31 +123,12 @@ fn a_record_that_is_none_ends_the_pool() -> Outcome {
     Ok(())
 }
 
-fn workers_of(pool: &Pool) -> Vec<Pid> {
-    let keeper = pool.keeper_pid();
-    let text = std::fs::read_to_string(format!("/proc/{keeper}/task/{keeper}/children"));
-    let text = text.unwrap_or_default();
-    let pids = text.split_whitespace().filter_map(|pid| pid.parse().ok());
-    pids.map(Pid::from_raw).collect()
-}
-
-fn sleeps(process: Pid) -> Result<bool, std::io::Error> {
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
-    let state = stat
-        .rsplit(')')
-        .next()
-        .and_then(|rest| rest.trim().chars().next());
-    Ok(state == Some('S'))
-}
-
 fn a_stopped_worker_stops_no_other() -> Outcome {
     let pool = Pool::new(2)?;
-    for worker in workers_of(&pool) {
+    for worker in children_of(pool.keeper_pid()) {
         // Asleep, it has no lock.
-        while !sleeps(worker)? {
-            std::thread::yield_now();
-        }
-        kill(worker, Signal::SIGSTOP)?;
+        until("it to sleep", || state_of(worker) == Some('S'));
+        kill(Pid::from_raw(worker as i32), Signal::SIGSTOP)?;
         let mut results = Vec::new();
         for n in 0..20 {
             results.push(pool.apply_async(square, n)?);
@@ -156,11 +136,11 @@ fn a_stopped_worker_stops_no_other() -> Outcome {
         for (n, result) in (0..).zip(results) {
             assert_eq!(result.get()?, n * n);
         }
-        kill(worker, Signal::SIGCONT)?;
+        kill(Pid::from_raw(worker as i32), Signal::SIGCONT)?;
     }
     // Stopped, they can be killed.
-    for worker in workers_of(&pool) {
-        kill(worker, Signal::SIGSTOP)?;
+    for worker in children_of(pool.keeper_pid()) {
+        kill(Pid::from_raw(worker as i32), Signal::SIGSTOP)?;
     }
     pool.terminate().join()?;
     Ok(())

@@ -1,7 +1,8 @@
 //! What goes into a process that is no copy: arguments, descriptors among them, and nothing else.
 
-mod common;
+mod apart;
 
+use apart::*;
 use common::*;
 use multiproc_parcel::Descriptor;
 use multiproc_process::{Context, Exit, StartError, StartMethod, active_children, join_all, test};
@@ -134,7 +135,7 @@ fn later_children_hold_no_more_descriptors() -> Outcome {
                 |(output, waits): (Out, Descriptor<PipeReader>)| {
                     write!(&output.0, "{}", descriptors().len()).unwrap();
                     drop(output);
-                    wait_for_end(waits);
+                    wait_at(waits);
                 },
                 (output, Descriptor(waits)),
             )?;

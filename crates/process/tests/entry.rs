@@ -1,6 +1,7 @@
 //! Programs that call `entry`, that do not, and that do so too late: this executable, run again
 //! with a role, as if its `main` were somebody else's.
 
+use common::Outcome;
 use multiproc_process::test::{self, Test};
 use multiproc_process::{
     Context, Exit, ExitValue, Process, StartError, StartMethod, active_children, after_fork, entry,
@@ -12,8 +13,6 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 const ROLE: &str = "MULTIPROC_TEST_ROLE";
 /// Says to a program's children what they do before their entry.
 const BEFORE: &str = "MULTIPROC_TEST_BEFORE";
-
-type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 fn main() -> ExitCode {
     let role = std::env::var(ROLE).unwrap_or_default();

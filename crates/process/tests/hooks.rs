@@ -1,10 +1,9 @@
 //! What runs at a process's end, and what at the start of its copies.
 
+use common::{Outcome, wait_for_end};
 use multiproc_process::{Exit, Fork, Process, fork, test};
 use std::cell::Cell;
-use std::io::{PipeReader, PipeWriter, Read, Write, pipe};
-
-type Outcome = Result<(), Box<dyn std::error::Error>>;
+use std::io::{PipeWriter, Read, Write, pipe};
 
 test::main! {
     exit_hooks_run_in_reverse_order,
@@ -13,11 +12,6 @@ test::main! {
     hooks_of_the_parent_are_not_the_childs_to_run,
     after_fork_hooks_run_first_in_every_generation,
     process_exit_in_a_child_runs_hooks_too,
-}
-
-/// Waits at a pipe until its last writer has gone.
-fn wait_for_end(mut reader: PipeReader) {
-    let _ = reader.read_to_end(&mut Vec::new());
 }
 
 /// X23

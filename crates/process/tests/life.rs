@@ -1,5 +1,6 @@
 //! What a child is, does and leaves behind when nothing goes wrong, or no more than a panic.
 
+use common::{Outcome, lines, open_descriptors, wait_for_end};
 use multiproc_process::{
     CloseError, Exit, Fork, JoinAllError, JoinError, JoinTimeoutError, Process, Run, SignalError,
     StartError, active_children, current, fork, join_all, parent, test,
@@ -9,8 +10,6 @@ use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Read, Write, pipe};
 use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
-
-type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 test::main! {
     a_process_knows_itself,
@@ -46,18 +45,6 @@ test::main! {
     no_descriptor_is_left_open,
     a_program_that_closed_everything_starts_children,
     a_thousand_children_one_by_one,
-}
-
-fn lines(reader: PipeReader) -> Vec<String> {
-    BufReader::new(reader)
-        .lines()
-        .map_while(Result::ok)
-        .collect()
-}
-
-/// Waits at a pipe until its last writer has gone.
-fn wait_for_end(mut reader: PipeReader) {
-    let _ = reader.read_to_end(&mut Vec::new());
 }
 
 /// X1
@@ -449,10 +436,6 @@ fn descend(depth: usize, descriptors: usize) -> i32 {
         }
         Err(_) => 6,
     }
-}
-
-fn open_descriptors() -> usize {
-    std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count)
 }
 
 /// X29

@@ -1,5 +1,6 @@
 //! The fork server: who is whose parent, and what happens when it is killed.
 
+use common::{Outcome, is_gone, state_of, until};
 use multiproc_core::{deadline::Deadline, fd::wait_readable};
 use multiproc_parcel::Descriptor;
 use multiproc_process::{
@@ -10,8 +11,6 @@ use nix::unistd::Pid;
 use std::io::{PipeReader, PipeWriter, Read, Write, pipe};
 use std::os::fd::AsFd;
 use std::time::Duration;
-
-type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 test::main! {
     one_server_serves_all_and_is_no_child_of_the_program,
@@ -199,7 +198,8 @@ fn a_server_killed_in_between_is_no_error() -> Outcome {
     let first = server()?;
     kill(Pid::from_raw(first.cast_signed()), Signal::SIGSTOP)?;
     let killer = std::thread::spawn(move || {
-        std::thread::sleep(Duration::from_millis(50));
+        let me = std::process::id();
+        until("the request to wait", || state_of(me) == Some('S'));
         kill_it(first);
     });
     assert_ne!(server()?, first);
@@ -280,19 +280,12 @@ fn a_server_ends_with_its_program() -> Outcome {
         let _ = program.join()?;
         // Gone, or a zombie that the runner collects.
         let patience = Deadline::after(Duration::from_secs(20));
-        while !has_ended(server) {
+        while !is_gone(server) {
             assert!(!patience.passed(), "the server lives on, {how}");
             std::thread::yield_now();
         }
     }
     Ok(())
-}
-
-fn has_ended(pid: u32) -> bool {
-    match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
-        Ok(stat) => stat.rsplit(')').next().unwrap().trim().starts_with('Z'),
-        Err(_) => true,
-    }
 }
 
 fn a_forked_child_has_a_server_of_its_own() -> Outcome {

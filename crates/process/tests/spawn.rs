@@ -1,7 +1,8 @@
 //! Plain functions in processes of their own: one body, by each start method that fits it.
 
-mod common;
+mod apart;
 
+use apart::*;
 use common::*;
 use multiproc_core::fork::HeldHere;
 use multiproc_core::{deadline::Deadline, fd::wait_readable};
@@ -177,7 +178,7 @@ fn it_sees_its_parent_end() -> Outcome {
 fn it_is_listed_and_collected() -> Outcome {
     for method in APART {
         let (waits, go) = pipe()?;
-        let child = Context::new(method).start(wait_for_end, Descriptor(waits))?;
+        let child = Context::new(method).start(wait_at, Descriptor(waits))?;
         assert!(child.is_alive());
         assert_eq!((child.exit_code(), child.try_join()?), (None, None));
         let listed: Vec<_> = active_children().iter().map(Process::pid).collect();
@@ -196,7 +197,7 @@ fn it_is_listed_and_collected() -> Outcome {
 fn the_sentinel_is_ready_when_it_has_ended() -> Outcome {
     for method in APART {
         let (waits, go) = pipe()?;
-        let child = Context::new(method).start(wait_for_end, Descriptor(waits))?;
+        let child = Context::new(method).start(wait_at, Descriptor(waits))?;
         let soon = Deadline::after(Duration::from_millis(20));
         assert!(!wait_readable(child.sentinel(), soon)?);
         drop(go);
@@ -230,7 +231,7 @@ fn it_can_be_ended() -> Outcome {
 
 fn it_starts_among_threads_and_from_one() -> Outcome {
     let (waits, go) = pipe()?;
-    let other = std::thread::spawn(move || wait_for_end(Descriptor(waits)));
+    let other = std::thread::spawn(move || wait_at(Descriptor(waits)));
     for method in APART {
         let context = Context::new(method);
         assert_eq!(context.start(add, (1, 2))?.join()?, Exit::Code(3));
@@ -384,7 +385,7 @@ fn a_hundred_at_once() -> Outcome {
             let waits = Descriptor(waits.try_clone()?);
             children.push(Context::new(method).start(
                 |(waits, n): (Descriptor<PipeReader>, i32)| {
-                    wait_for_end(waits);
+                    wait_at(waits);
                     n
                 },
                 (waits, n),

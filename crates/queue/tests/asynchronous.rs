@@ -1,7 +1,5 @@
 //! Queues in tasks of tokio. What is the same for connections is tested there.
 
-mod common;
-
 use common::{Dice, Outcome, PATIENCE, ends_well};
 use multiproc_process::{Process, test};
 use multiproc_queue::{GetError, PutError, Queue};

@@ -1,8 +1,6 @@
 //! Who holds an end: what is moved into a child is the child's, what is borrowed stays, and end
 //! of file follows from that alone.
 
-mod common;
-
 use common::*;
 use multiproc_core::fork::HeldHere;
 use multiproc_process::{Exit, Fork, Process, StartError, active_children, fork, test};

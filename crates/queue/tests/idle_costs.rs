@@ -1,7 +1,5 @@
 //! What a queue costs while nothing happens: descriptors, memory, wake-ups.
 
-mod common;
-
 use common::*;
 use multiproc_process::{Process, test};
 use multiproc_queue::{CreateError, JoinableQueue, Queue};
@@ -61,24 +59,9 @@ fn memory_of_objects() -> u64 {
         .sum()
 }
 
-/// Resident bytes of this process, as the kernel accounts them.
-fn resident() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap();
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("VmRSS"))
-        .unwrap();
-    line.split_whitespace()
-        .nth(1)
-        .unwrap()
-        .parse::<u64>()
-        .unwrap()
-        * 1_024
-}
-
 fn an_idle_queue_costs_less_than_100_kib() -> Outcome {
     const MANY: u64 = 200;
-    let (memory, rss) = (memory_of_objects(), resident());
+    let (memory, rss) = (memory_of_objects(), resident(std::process::id()));
     let queues: Result<Vec<_>, _> = (0..MANY).map(|_| Queue::<String>::unbounded()).collect();
     let ends: Vec<_> = queues?.into_iter().map(Queue::split).collect();
     for (tx, rx) in &ends {
@@ -86,7 +69,7 @@ fn an_idle_queue_costs_less_than_100_kib() -> Outcome {
         rx.get()?;
     }
     let memory = (memory_of_objects() - memory) / MANY;
-    let rss = resident().saturating_sub(rss) / MANY;
+    let rss = resident(std::process::id()).saturating_sub(rss) / MANY;
     println!("per queue: {memory} bytes of shared memory, {rss} resident here");
     assert!((1..100 << 10).contains(&memory), "{memory} bytes");
     assert!(rss < 100 << 10, "{rss} bytes");

@@ -1,7 +1,5 @@
 //! Handles and descriptors as messages.
 
-mod common;
-
 use common::*;
 use multiproc_parcel::Descriptor;
 use multiproc_process::{Process, test};
@@ -27,10 +25,6 @@ test::main! {
     a_reader_without_descriptors_left_loses_nothing,
     nothing_leaks,
     the_wrong_type_is_refused,
-}
-
-fn open_descriptors() -> usize {
-    std::fs::read_dir("/proc/self/fd").unwrap().count()
 }
 
 fn a_queue_travels_through_a_queue_and_works_there() -> Outcome {

@@ -1,8 +1,6 @@
 //! Sizes that cannot be, memory and descriptors that are used up: errors, nothing half made, and
 //! no SIGBUS.
 
-mod common;
-
 use common::{Name, Outcome, limit_descriptors, own_small_dev_shm};
 use multiproc_process::test;
 use multiproc_segment::{AllocateError, CreateError, Kind, OpenError, Segment, Shareable, Shared};

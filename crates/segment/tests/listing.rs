@@ -1,7 +1,5 @@
 //! Names looked at from outside: what is there, whose it is, who has it; and nobody is disturbed.
 
-mod common;
-
 use common::{Name, Outcome, own_small_dev_shm};
 use multiproc_process::{Process, test};
 use multiproc_segment::{Content, HEADER_BYTES, Look, OpenError, Shared, list, look};

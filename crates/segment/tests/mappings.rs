@@ -1,8 +1,6 @@
 //! One mapping per object and process; what is anonymous has no name; what a lock is held in
 //! stays.
 
-mod common;
-
 use common::{Name, Outcome, in_bare_fork};
 use multiproc_core::{deadline::Deadline, robust::RobustLock};
 use multiproc_process::{Process, test};

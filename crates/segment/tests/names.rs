@@ -1,7 +1,5 @@
 //! Names: made at once or not at all, one for all who race, removed by `unlink` alone.
 
-mod common;
-
 use common::{Name, Outcome, in_bare_fork};
 use multiproc_process::{Exit, Process, test};
 use multiproc_segment::{

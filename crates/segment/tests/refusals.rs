@@ -1,8 +1,6 @@
 //! What is not the object asked for is refused, by a sentence that says what was expected and
 //! what was found.
 
-mod common;
-
 use common::{Name, Outcome, children_in_another_pid_namespace, in_bare_fork};
 use multiproc_process::{Process, test};
 use multiproc_segment::{HEADER_BYTES, HeaderError, OpenError, Shareable, Shared};

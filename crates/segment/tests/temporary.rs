@@ -1,8 +1,6 @@
 //! Temporary names: gone with the last process that has the object open, however it ends, and
 //! never before.
 
-mod common;
-
 use common::{Name, Outcome, in_bare_fork, own_small_dev_shm};
 use multiproc_core::deadline::Deadline;
 use multiproc_core::robust::RobustLock;

@@ -1,10 +1,7 @@
 //! The rows S of the list of behaviours, and what permits promise beyond them.
 
-#[path = "../../queue/tests/common/mod.rs"]
-mod common;
-
 use common::*;
-use multiproc_process::{Process, StartError, test};
+use multiproc_process::{Process, test};
 use multiproc_segment::Shared;
 use multiproc_semaphore::{BoundedSemaphore, MOST, ReleaseError, Semaphore, ValueError};
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -35,17 +32,10 @@ test::main! {
     lives_under_a_name,
 }
 
-const SHORT: Duration = Duration::from_millis(100);
 const TOLERANCE: Duration = Duration::from_millis(1);
 
 fn semaphore(value: u32) -> Shared<Semaphore> {
     Shared::new(Semaphore::new(value)).unwrap()
-}
-
-/// Starts a helper: a daemon, so that a test that fails does not wait for it.
-fn start<R: multiproc_process::ExitValue>(f: impl FnOnce() -> R) -> Process {
-    let helper = Process::builder().daemon(true).start(f);
-    helper.map_err(StartError::from).unwrap()
 }
 
 /// S1: from 2, two acquires, and a third that does not wait is refused.
@@ -181,7 +171,7 @@ fn a_release_wakes_a_waiter_in_another_process() {
                     _ => std::mem::forget(s.permit_timeout(PATIENCE).unwrap()),
                 }
                 through.count();
-                std::thread::sleep(Duration::from_secs(2));
+                for_ever()
             })
         })
         .collect();
@@ -243,7 +233,7 @@ fn holder(s: &Semaphore, n: u32) -> Process {
     let before = s.value();
     let child = start(|| {
         let _permit = s.permits(n);
-        std::thread::sleep(Duration::from_secs(600));
+        for_ever()
     });
     until("a child to have its permits", || s.value() == before - n);
     child
@@ -308,19 +298,22 @@ fn a_full_table_makes_permits_wait() {
     drop(one);
 
     let s = Shared::new(Semaphore::<1>::sized(10)).unwrap();
+    let go = Counter::new();
     let holder = start(|| {
         let _permit = s.permit();
-        std::thread::sleep(SHORT);
+        go.reach(1);
     });
     until("the table to be full", || s.value() == 9);
     let waiter = start(|| drop(s.permit()));
+    blocked(&waiter);
+    go.count();
     ends_well(&waiter);
     ends_well(&holder);
     assert_eq!(s.value(), 10);
     // And one whose holder is killed.
     let victim = start(|| {
         let _permit = s.permit();
-        std::thread::sleep(Duration::from_secs(600));
+        for_ever()
     });
     until("the table to be full", || s.value() == 9);
     let waiter = start(|| drop(s.permit()));

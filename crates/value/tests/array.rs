@@ -1,8 +1,5 @@
 //! Arrays: items, slices, sizes.
 
-#[path = "../../queue/tests/common/mod.rs"]
-mod common;
-
 use common::{Counter, Outcome, ends_well, kill};
 use multiproc_process::{Process, test};
 use multiproc_segment::{CreateError, OpenError, unlink};

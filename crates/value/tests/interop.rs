@@ -1,8 +1,5 @@
 //! Memory shared with programs that use the package `shared_memory`, both ways.
 
-#[path = "../../queue/tests/common/mod.rs"]
-mod common;
-
 use common::{Outcome, ends_well};
 use multiproc_lock::Mutex;
 use multiproc_process::{Process, test};

@@ -1,8 +1,5 @@
 //! Lists of numbers, texts and bytes.
 
-#[path = "../../queue/tests/common/mod.rs"]
-mod common;
-
 use common::{Counter, Outcome, ends_well};
 use multiproc_process::{Process, test};
 use multiproc_segment::{CreateError, OpenError};

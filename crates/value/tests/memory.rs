@@ -1,8 +1,5 @@
 //! Raw bytes by name.
 
-#[path = "../../queue/tests/common/mod.rs"]
-mod common;
-
 use common::{Counter, Outcome, ends, ends_well};
 use multiproc_process::{Exit, Process, test};
 use multiproc_segment::{CreateError, NameError, OpenError, UnlinkError};

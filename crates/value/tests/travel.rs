@@ -1,9 +1,6 @@
 //! Values, arrays, memory and lists as messages.
 
-#[path = "../../queue/tests/common/mod.rs"]
-mod common;
-
-use common::{Outcome, blocked, ends_well, kill, kill_me};
+use common::{Outcome, blocked, ends_well, kill, kill_me, open_descriptors};
 use multiproc_lock::Mutex;
 use multiproc_pipe::Pipe;
 use multiproc_process::{Process, test};
@@ -318,10 +315,6 @@ fn nothing_leaks() -> Outcome {
     }
     assert_eq!((open_descriptors(), maps()), before);
     Ok(())
-}
-
-fn open_descriptors() -> usize {
-    std::fs::read_dir("/proc/self/fd").unwrap().count()
 }
 
 fn maps() -> usize {

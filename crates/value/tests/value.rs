@@ -1,8 +1,5 @@
 //! Values: with their lock, with a given one, without one; by name; after a death.
 
-#[path = "../../queue/tests/common/mod.rs"]
-mod common;
-
 use common::{Counter, Outcome, PATIENCE, blocked, ends_well, kill};
 use multiproc_lock::Mutex;
 use multiproc_process::{Process, test};

@@ -1,10 +1,9 @@
 //! What the bodies have in common.
 
-pub(crate) use crate::common::{
-    PATIENCE, blocked, ends, ends_well, exit_now, kill, kill_me, number_of, pattern, until,
+pub(crate) use common::{
+    PATIENCE, blocked, ends, ends_well, exit_now, kill, kill_me, number_of, pattern, shared, until,
 };
 use multiproc_process::{Context, Exit, ExitValue, Process, StartMethod};
-use multiproc_segment::{Shareable, Shared};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::time::Duration;
@@ -40,8 +39,7 @@ pub(crate) fn is_killed(child: &Process) {
 
 /// As `kill -9` from outside.
 pub(crate) fn die() -> ! {
-    kill_me();
-    unreachable!("killed");
+    kill_me()
 }
 
 /// Waits to be killed.
@@ -49,8 +47,4 @@ pub(crate) fn wait_for_death() -> ! {
     loop {
         std::thread::park();
     }
-}
-
-pub(crate) fn shared<T: Shareable>(value: T) -> Shared<T> {
-    Shared::new(value).unwrap()
 }

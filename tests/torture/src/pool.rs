@@ -7,13 +7,13 @@ use crate::report::Report;
 use crate::resources::descriptors_of;
 use crate::scenario::{Plan, Scenario};
 use crate::storm::{Dice, PATIENCE, STEPS};
+use common::is_gone;
 use multiproc_pool::{GetTimeoutError, Pool, TaskError, Tasks};
 use multiproc_process::Exit;
 use multiproc_segment::Shared;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::collections::VecDeque;
-use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
@@ -31,20 +31,9 @@ const PROMISED: Duration = Duration::from_millis(100);
 
 /// Living children of a process, and dead ones that it has not collected.
 pub(crate) fn children_of(pid: u32) -> (Vec<u32>, usize) {
-    let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    let all = text.split_whitespace().filter_map(|pid| pid.parse().ok());
-    let (living, dead): (Vec<u32>, Vec<u32>) = all.partition(|pid| is_alive(*pid));
+    let all = common::children_of(pid).into_iter();
+    let (living, dead): (Vec<u32>, Vec<u32>) = all.partition(|pid| !is_gone(*pid));
     (living, dead.len())
-}
-
-/// No zombie, and there.
-pub(crate) fn is_alive(pid: u32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let state = stat
-        .rsplit(')')
-        .next()
-        .and_then(|rest| rest.trim_start().chars().next());
-    state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
 }
 
 /// An error: it has ended already.
@@ -191,7 +180,7 @@ impl Round<'_> {
         }
         let pid = workers[self.dice.below(workers.len() as u64) as usize];
         let killed = kill_process(pid);
-        self.until("a killed worker lives on", || !is_alive(pid))?;
+        self.until("a killed worker lives on", || is_gone(pid))?;
         Ok(killed.into())
     }
 
@@ -209,7 +198,7 @@ impl Round<'_> {
         }
         self.until("nobody reached the step", || {
             let pid = words.condemned.load(SeqCst);
-            pid != 0 && !is_alive(pid as u32)
+            pid != 0 && is_gone(pid as u32)
         })?;
         Ok(kills)
     }
@@ -285,7 +274,7 @@ fn round(kills: u64, dice: &mut Dice, report: &mut Report, all: &mut Books) -> R
             return Err("join does not return".to_owned());
         }
     }
-    if is_alive(keeper) {
+    if !is_gone(keeper) {
         return Err("the keeper lives on".to_owned());
     }
     Ok(())

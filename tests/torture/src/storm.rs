@@ -12,6 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
+pub(crate) use common::{Dice, spin};
+
 pub(crate) const PRODUCERS: usize = 3;
 pub(crate) const CONSUMERS: usize = 3;
 /// Numbers that one producer has for a round.
@@ -24,40 +26,6 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) const STEPS: u64 = 60;
 /// What memory a road may keep when it is empty.
 const MAY_KEEP: u64 = 17 << 20;
-
-/// The same numbers for the same seed: xorshift64*.
-pub(crate) struct Dice(u64);
-
-impl Dice {
-    pub(crate) fn new(seed: u64) -> Self {
-        Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    pub(crate) fn roll(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    /// One of `0..n`.
-    pub(crate) fn below(&mut self, n: u64) -> u64 {
-        (self.roll() >> 16) % n
-    }
-
-    /// Once in `n` times.
-    pub(crate) fn once_in(&mut self, n: u64) -> bool {
-        self.below(n) == 0
-    }
-}
-
-/// Spends about so many microseconds, so that a kill falls anywhere.
-pub(crate) fn spin(micros: u64) {
-    let begun = Instant::now();
-    while begun.elapsed() < Duration::from_micros(micros) {
-        std::hint::spin_loop();
-    }
-}
 
 /// Polls until `done`; false when the watchdog barks.
 pub(crate) fn until(mut done: impl FnMut() -> bool) -> bool {

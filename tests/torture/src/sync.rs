@@ -6,6 +6,7 @@ use crate::locks::scenario;
 use crate::report::Report;
 use crate::scenario::{Plan, Scenario};
 use crate::storm::PATIENCE;
+use common::{shared, state_of};
 use multiproc_barrier::{Barrier, WaitError as BarrierError};
 use multiproc_condition::{Condition, WaitError};
 use multiproc_core::identity::Identity;
@@ -18,10 +19,6 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
 const ONE: usize = 0;
-
-fn shared<T: Shareable>(value: T) -> Shared<T> {
-    Shared::new(value).expect("shared memory")
-}
 
 scenario! {
     /// `Semaphore`: one to three of three permits, with their guards.
@@ -174,14 +171,6 @@ impl Way {
     }
 }
 
-/// Does this process sleep? Players do on a futex only.
-fn sleeps(pid: u64) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit(')')
-        .next()
-        .is_some_and(|rest| rest.trim_start().starts_with('S'))
-}
-
 impl Pulse {
     fn set(&self, me: &Player<'_>, event: &Event) {
         let begun = me.table.now();
@@ -212,7 +201,8 @@ impl Pulse {
         let all_woken = || self.still_waiting(phase).next().is_none();
         let all_asleep = || {
             let pid = |who: usize| self.pids[who].load(SeqCst);
-            self.still_waiting(phase).all(|who| sleeps(pid(who)))
+            self.still_waiting(phase)
+                .all(|who| state_of(pid(who) as u32) == Some('S'))
         };
         let ended = match Way::of(phase) {
             Way::Set => {

@@ -1,10 +1,11 @@
 //! Pools that are made, used and ended in every way, one after the other: nothing of them stays.
 
-use super::{children_of, is_alive, kill_process, patiently};
+use super::{children_of, kill_process, patiently};
 use crate::report::Report;
 use crate::resources::Resources;
 use crate::scenario::{Plan, Scenario};
 use crate::storm::{Dice, PATIENCE, spin, until};
+use common::is_gone;
 use multiproc_core::step;
 use multiproc_pool::{AsyncResult, Ended, GetTimeoutError, JoinError, Pool, TaskError};
 use multiproc_process::{Exit, Process, StartError};
@@ -180,7 +181,7 @@ fn one(way: Way, dice: &mut Dice, report: &mut Report) -> Result<(), String> {
     if let Some(open) = open {
         check(way, open, report)?;
     }
-    match until(|| all.iter().all(|pid| !is_alive(*pid))) {
+    match until(|| all.iter().all(|pid| is_gone(*pid))) {
         true => Ok(()),
         false => Err("it has ended, and processes of it live on".to_owned()),
     }
