@@ -8,7 +8,7 @@ use multiproc_lock::{Lock, Mutex, RawLock, RwLock};
 use multiproc_process::{Exit, Process, test};
 use multiproc_queue::Queue;
 use multiproc_rlock::{RLock, ReentrantMutex};
-use multiproc_segment::{Kind, Segment, Shareable, Shared, unlink};
+use multiproc_segment::{Kind, Naming, Segment, Shareable, Shared, unlink};
 use multiproc_semaphore::{BoundedSemaphore, Semaphore};
 use multiproc_value::{Array, Item, RawArray, ShareableList, SharedMemory, Value};
 use std::fs::File;
@@ -691,7 +691,7 @@ fn no_garbage_makes_it_crash() -> Outcome {
                 fixed,
                 align: 8,
             };
-            Segment::create(&name, 0o600, kind, size, size, |segment| {
+            Segment::create(&name, &Naming::new(), kind, size, size, |segment| {
                 for at in 0..size {
                     // SAFETY: inside the body, which nobody else sees yet.
                     unsafe { segment.body().add(at).write(with) };
@@ -744,7 +744,7 @@ fn another_user_sees_what_it_may() -> Outcome {
     }
     let (private, open) = (Name::new("private"), Name::new("open"));
     let _private = Shared::create(&private, Lock::new())?;
-    let lock = Shared::create_with_mode(&open, 0o644, Lock::new())?;
+    let lock = Shared::options().mode(0o644).create(&open, Lock::new())?;
     lock.acquire().unwrap();
     let child = Process::start(|| {
         // SAFETY: numbers; in the child only.

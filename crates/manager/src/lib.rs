@@ -12,7 +12,7 @@
 //! })?;
 //! join_all(children)?;
 //! assert_eq!(visits.get("a")?, Some(2));
-//! manager.shutdown()?;
+//! manager.shut_down()?;
 //! # Ok(())
 //! # }
 //! ```
@@ -125,8 +125,8 @@ pub use condition::Condition;
 pub use dict::{Dict, Entry, Iter as DictIter};
 pub use error::{
     BarrierError, BindError, CallError, ConditionError, ConnectError, FetchError, GetError,
-    GetTimeoutError, IndexError, InvalidAddress, IterError, MemoryError, PermitError, PublishError,
-    PutError, PutTimeoutError, ReleaseError, RemoteError, ServeError, ShutdownError, StartError,
+    GetTimeoutError, IndexError, InvalidAddress, IterError, MemoryError, ReleasePermitError, PublishError,
+    PutError, PutTimeoutError, ReleaseError, RemoteError, ServeError, ShutDownError, StartError,
     TaskDoneError, TryGetError, TryPutError,
 };
 pub use event::Event;

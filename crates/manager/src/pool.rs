@@ -329,7 +329,7 @@ proxy! {
     ///     })?;
     ///     assert_eq!(pool.map(square, 0..5)?, [0, 1, 4, 9, 16]);
     ///     join_all(clients)?;
-    ///     manager.shutdown()?;
+    ///     manager.shut_down()?;
     ///     Ok(())
     /// }
     /// ```

@@ -232,7 +232,7 @@ fn a_program_with_threads_starts_a_server_and_registers_there() -> Outcome {
         let list = manager.list::<u32>()?;
         list.push(1)?;
         assert_eq!(list.to_vec()?, [1]);
-        manager.shutdown()?;
+        manager.shut_down()?;
         let refused = Manager::builder().register(Register::default).start();
         assert!(refused.unwrap_err().to_string().contains("thread"));
         let manager = Manager::start_with(serve_registers)?;
@@ -471,8 +471,8 @@ fn another_program_over_each_kind_of_address() -> Outcome {
             let queue = dict.get("q")?.unwrap();
             queue.put(7)?;
             assert!(matches!(
-                manager.shutdown(),
-                Err(multiproc_manager::ShutdownError::NotOwner)
+                manager.shut_down(),
+                Err(multiproc_manager::ShutDownError::NotOwner)
             ));
             Ok(())
         })?;

@@ -1,7 +1,7 @@
 use multiproc_message::{get_errors, put_errors};
 use thiserror::Error;
 
-pub use multiproc_core::ends::EndError as RegisterError;
+pub use multiproc_core::ends::RegisterError;
 pub use multiproc_segment::CreateError;
 
 put_errors! {
@@ -70,7 +70,7 @@ pub struct BufferTooShort {
 /// Why `recv_bytes_into` has no message in the buffer.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
-pub enum RecvIntoError {
+pub enum RecvBytesIntoError {
     /// See there.
     #[error(transparent)]
     TooShort(#[from] BufferTooShort),

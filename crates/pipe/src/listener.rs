@@ -53,15 +53,24 @@ pub enum AcceptError {
     /// Somebody came, and it did not work out.
     #[error(transparent)]
     Handshake(#[from] HandshakeError),
-    /// Nobody came before the deadline.
-    #[error("nobody connected before the deadline")]
-    Timeout,
     /// The listener was closed.
     #[error("the listener is closed")]
     Closed,
     /// What the system says; above all that no descriptors are left.
     #[error(transparent)]
     Io(#[from] io::Error),
+}
+
+/// Why `accept_timeout` accepted nobody.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum AcceptTimeoutError {
+    /// Nobody came before the deadline.
+    #[error("nobody connected before the deadline")]
+    Timeout,
+    /// As without one.
+    #[error(transparent)]
+    Accept(#[from] AcceptError),
 }
 
 /// Why there is no connection.
@@ -467,7 +476,12 @@ impl Listener {
     where
         Serde: Codec<S> + Codec<R>,
     {
-        self.accept_by(Deadline::NEVER).inspect_err(tell)
+        loop {
+            // Without a deadline there is always somebody, or an error.
+            if let Some(connection) = self.accept_by(Deadline::NEVER).inspect_err(tell)? {
+                return Ok(connection);
+            }
+        }
     }
 
     /// As [`Listener::accept`]. *Blocks until* `timeout` is over, at most. *Wakes when* and *if a
@@ -475,15 +489,21 @@ impl Listener {
     ///
     /// # Errors
     ///
-    /// [`AcceptError`].
-    pub fn accept_timeout<S, R>(&self, timeout: Duration) -> Result<Connection<S, R>, AcceptError>
+    /// [`AcceptTimeoutError`].
+    pub fn accept_timeout<S, R>(
+        &self,
+        timeout: Duration,
+    ) -> Result<Connection<S, R>, AcceptTimeoutError>
     where
         Serde: Codec<S> + Codec<R>,
     {
-        self.accept_by(Deadline::after(timeout)).inspect_err(tell)
+        let accepted = self.accept_by(Deadline::after(timeout));
+        let accepted = accepted.inspect_err(tell)?;
+        accepted.ok_or(AcceptTimeoutError::Timeout)
     }
 
-    fn accept_by<S, R>(&self, deadline: Deadline) -> Result<Connection<S, R>, AcceptError>
+    /// `None`: nobody until the deadline.
+    fn accept_by<S, R>(&self, deadline: Deadline) -> Result<Option<Connection<S, R>>, AcceptError>
     where
         Serde: Codec<S> + Codec<R>,
     {
@@ -503,17 +523,17 @@ impl Listener {
                 };
                 let pending = state.pending.swap_remove(index);
                 state.last_accepted = pending.from;
-                return Ok(match outcome? {
+                return Ok(Some(match outcome? {
                     Done::Pipe(connection) => *connection,
                     Done::Stream => match pending.line.socket {
                         Socket::Tcp(stream) => stream::connection(stream, self.max_message)
                             .map_err(HandshakeError::Io)?,
                         Socket::Unix(_) => return Err(HandshakeError::Protocol.into()),
                     },
-                });
+                }));
             }
             if deadline.passed() {
-                return Err(AcceptError::Timeout);
+                return Ok(None);
             }
             self.sleep(state, deadline)?;
         }

@@ -8,7 +8,7 @@ use common::*;
 use multiproc_pipe::codec::{Bytes, Plain};
 use multiproc_pipe::{
     BufferTooShort, Connection, CreateError, NotThatSlice, Pipe, Receiver, RecvBytesError,
-    RecvError, RecvIntoError, RecvTimeoutError, SendError, SendTimeoutError, Sender, TryRecvError,
+    RecvError, RecvBytesIntoError, RecvTimeoutError, SendError, SendTimeoutError, Sender, TryRecvError,
     TrySendError,
 };
 use multiproc_process::{ExitValue, Process, StartError, test};
@@ -171,7 +171,7 @@ fn a_short_buffer_gives_the_whole_message_which_is_received() -> Outcome {
     });
     let mut buffer = [7; 100];
     match here.recv_bytes_into(&mut buffer) {
-        Err(RecvIntoError::TooShort(BufferTooShort { message, room })) => {
+        Err(RecvBytesIntoError::TooShort(BufferTooShort { message, room })) => {
             assert_eq!((message, room), (pattern(1, 3000), 100));
         }
         other => panic!("{other:?}"),

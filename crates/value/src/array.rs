@@ -34,7 +34,7 @@ pub(crate) const WHAT: &str = "Array";
 pub struct Array<T>(pub(crate) Cells<T>);
 
 impl<T> Array<T> {
-    /// Options: permission bits, and a given lock.
+    /// How an array is to be made or opened: mode, owner, group, temporary, and under which lock.
     pub fn options() -> Options<Self> {
         Options::new()
     }

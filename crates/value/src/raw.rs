@@ -1,6 +1,7 @@
 //! Plain data without a lock.
 
 use crate::error::{CreateError, NoSuchItem, OpenError, OpenOrCreateError, UnlinkError};
+use crate::options::Options;
 use crate::place;
 use crate::words::{self, WORD};
 use multiproc_segment::{Kind, Naming, Segment, type_tag};
@@ -45,9 +46,17 @@ impl<T: FromBytes + IntoBytes + Immutable> RawArray<T> {
         }
     }
 
-    fn make(
-        name: Option<(&str, Naming)>,
+    pub(crate) fn make(
+        name: Option<(&str, &Naming)>,
+        len: usize,
+        from: &[T],
+    ) -> Result<Self, CreateError> {
+        Self::make_as(Self::kind("RawArray", 0), name, len, from)
+    }
+
+    fn make_as(
         kind: Kind,
+        name: Option<(&str, &Naming)>,
         len: usize,
         from: &[T],
     ) -> Result<Self, CreateError> {
@@ -77,7 +86,7 @@ impl<T: FromBytes + IntoBytes + Immutable> RawArray<T> {
     ///
     /// [`CreateError`]: also for no items, and for more than memory holds.
     pub fn zeroed(len: usize) -> Result<Self, CreateError> {
-        Self::make(None, Self::kind("RawArray", 0), len, &[])
+        Self::make(None, len, &[])
     }
 
     /// A copy of `items`, for this process and the children it forks.
@@ -86,7 +95,7 @@ impl<T: FromBytes + IntoBytes + Immutable> RawArray<T> {
     ///
     /// [`CreateError`]: also for no items.
     pub fn from_slice(items: &[T]) -> Result<Self, CreateError> {
-        Self::make(None, Self::kind("RawArray", 0), items.len(), items)
+        Self::make(None, items.len(), items)
     }
 
     /// `len` zeroes with a name, for programs started apart; the owner alone (0600) may open
@@ -96,21 +105,16 @@ impl<T: FromBytes + IntoBytes + Immutable> RawArray<T> {
     ///
     /// [`CreateError`], among them `AlreadyExists`; nothing is left behind.
     pub fn create(name: &str, len: usize) -> Result<Self, CreateError> {
-        Self::create_with(name, Naming::new(), len)
+        Self::options().create(name, len)
     }
 
-    /// [`RawArray::create`] with a [`Naming`]: mode, owner, group, temporary.
+    /// A copy of `items` with a name, for programs started apart.
     ///
     /// # Errors
     ///
     /// [`CreateError`], among them `AlreadyExists`; nothing is left behind.
-    pub fn create_with(
-        name: &str,
-        naming: impl Into<Naming>,
-        len: usize,
-    ) -> Result<Self, CreateError> {
-        let name = Some((name, naming.into()));
-        Self::make(name, Self::kind("RawArray", 0), len, &[])
+    pub fn create_from_slice(name: &str, items: &[T]) -> Result<Self, CreateError> {
+        Self::options().create_from_slice(name, items)
     }
 
     /// Opens the array of that name, however long it is, or makes it of `len` zeroes. When
@@ -120,24 +124,7 @@ impl<T: FromBytes + IntoBytes + Immutable> RawArray<T> {
     ///
     /// As [`RawArray::open`] and [`RawArray::create`].
     pub fn open_or_create(name: &str, len: usize) -> Result<Self, OpenOrCreateError> {
-        Self::open_or_create_with(name, Naming::new(), len)
-    }
-
-    /// [`RawArray::open_or_create`] with a [`Naming`], for the case that it is made.
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    pub fn open_or_create_with(
-        name: &str,
-        naming: impl Into<Naming>,
-        len: usize,
-    ) -> Result<Self, OpenOrCreateError> {
-        let naming = naming.into();
-        multiproc_segment::open_or_create(
-            || Self::open(name),
-            || Self::create_with(name, &naming, len),
-        )
+        Self::options().open_or_create(name, len)
     }
 
     /// Opens the array of that name.
@@ -189,6 +176,11 @@ impl<T: FromBytes + IntoBytes + Immutable> RawArray<T> {
 }
 
 impl<T> RawArray<T> {
+    /// How a named array is to be made: mode, owner, group, temporary.
+    pub fn options() -> Options<Self> {
+        Options::new()
+    }
+
     /// How many items it has.
     #[allow(clippy::len_without_is_empty, reason = "it never is")]
     pub fn len(&self) -> usize {
@@ -232,13 +224,17 @@ impl<T: FromBytes + IntoBytes + Immutable> RawValue<T> {
         RawArray::<T>::kind("RawValue", size_of::<T>())
     }
 
+    pub(crate) fn make(name: Option<(&str, &Naming)>, value: T) -> Result<Self, CreateError> {
+        Ok(Self(RawArray::make_as(Self::kind(), name, 1, &[value])?))
+    }
+
     /// A value for this process and the children it forks.
     ///
     /// # Errors
     ///
     /// [`CreateError`]; nothing is left behind.
     pub fn new(value: T) -> Result<Self, CreateError> {
-        Ok(Self(RawArray::make(None, Self::kind(), 1, &[value])?))
+        Self::make(None, value)
     }
 
     /// A value with a name, for programs started apart; the owner alone (0600) may open it.
@@ -247,21 +243,7 @@ impl<T: FromBytes + IntoBytes + Immutable> RawValue<T> {
     ///
     /// [`CreateError`], among them `AlreadyExists`; nothing is left behind.
     pub fn create(name: &str, value: T) -> Result<Self, CreateError> {
-        Self::create_with(name, Naming::new(), value)
-    }
-
-    /// [`RawValue::create`] with a [`Naming`]: mode, owner, group, temporary.
-    ///
-    /// # Errors
-    ///
-    /// [`CreateError`], among them `AlreadyExists`; nothing is left behind.
-    pub fn create_with(
-        name: &str,
-        naming: impl Into<Naming>,
-        value: T,
-    ) -> Result<Self, CreateError> {
-        let name = Some((name, naming.into()));
-        Ok(Self(RawArray::make(name, Self::kind(), 1, &[value])?))
+        Self::options().create(name, value)
     }
 
     /// Opens the value of that name, or makes it from `make()`. When several processes race,
@@ -271,24 +253,7 @@ impl<T: FromBytes + IntoBytes + Immutable> RawValue<T> {
     ///
     /// As [`RawValue::open`] and [`RawValue::create`].
     pub fn open_or_create(name: &str, make: impl FnMut() -> T) -> Result<Self, OpenOrCreateError> {
-        Self::open_or_create_with(name, Naming::new(), make)
-    }
-
-    /// [`RawValue::open_or_create`] with a [`Naming`], for the case that it is made.
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    pub fn open_or_create_with(
-        name: &str,
-        naming: impl Into<Naming>,
-        mut make: impl FnMut() -> T,
-    ) -> Result<Self, OpenOrCreateError> {
-        let naming = naming.into();
-        multiproc_segment::open_or_create(
-            || Self::open(name),
-            || Self::create_with(name, &naming, make()),
-        )
+        Self::options().open_or_create(name, make)
     }
 
     /// Opens the value of that name.
@@ -314,6 +279,11 @@ impl<T: FromBytes + IntoBytes + Immutable> RawValue<T> {
 }
 
 impl<T> RawValue<T> {
+    /// How a named value is to be made: mode, owner, group, temporary.
+    pub fn options() -> Options<Self> {
+        Options::new()
+    }
+
     /// Removes a name; whoever has the value open keeps it.
     ///
     /// # Errors
