@@ -81,6 +81,7 @@ pub enum Error {
     NotHeld(#[from] lock::NotHeld),
     ReleaseRLock(#[from] rlock::ReleaseError),
     SemaphoreValue(#[from] semaphore::ValueError),
+    AcquireMany(#[from] semaphore::AcquireManyError),
     ReleaseSemaphore(#[from] semaphore::ReleaseError),
     BarrierParties(#[from] barrier::PartiesError),
     BrokenBarrier(#[from] barrier::BrokenBarrier),

@@ -191,6 +191,9 @@ impl<const PLACES: usize> Barrier<PLACES> {
 
     /// [`Barrier::wait`]; when the time is up, the barrier breaks for all.
     ///
+    /// *Blocks until* as many as it is for are in `wait`, or the time is up. *Wakes when* and
+    /// *if a peer dies*: as [`Barrier::wait`].
+    ///
     /// # Errors
     ///
     /// [`BrokenBarrier`].
@@ -201,6 +204,9 @@ impl<const PLACES: usize> Barrier<PLACES> {
     /// [`Barrier::wait`]; the last to arrive (who gets 0) runs its `action` before anybody
     /// is released. If that fails, the barrier breaks for the others; so it does when the
     /// action panics.
+    ///
+    /// *Blocks*, *wakes* and *if a peer dies*: as [`Barrier::wait`]; the others wait for the
+    /// action, too.
     ///
     /// # Errors
     ///
@@ -217,6 +223,8 @@ impl<const PLACES: usize> Barrier<PLACES> {
     /// [`Barrier::wait_with`]; when the time is up, the barrier breaks for all, also for one
     /// that runs its action.
     ///
+    /// *Blocks*, *wakes* and *if a peer dies*: as [`Barrier::wait_timeout`].
+    ///
     /// # Errors
     ///
     /// As [`Barrier::wait_with`].
@@ -229,6 +237,8 @@ impl<const PLACES: usize> Barrier<PLACES> {
     }
 
     /// [`Barrier::wait_with`] with a deadline.
+    ///
+    /// *Blocks*, *wakes* and *if a peer dies*: as [`Barrier::wait_timeout`].
     ///
     /// # Errors
     ///

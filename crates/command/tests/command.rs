@@ -361,7 +361,7 @@ fn semaphores_tell_their_value_and_permits() -> Outcome {
         &[("state", "value 5"), ("permits", "0"), ("waiting", "0")],
     );
     let child = holding(|| std::mem::forget(semaphore.permit()));
-    let permits = semaphore.permits(2);
+    let permits = semaphore.permits(2)?;
     let held = format!("a permit by {}", child.pid());
     shows(
         &name,

@@ -108,6 +108,9 @@ impl<const WAITERS: usize> Condition<WAITERS> {
     /// [`Condition::wait`], for so long at most; then the lock is taken back, however long that
     /// takes. True: notified; false: the time was up.
     ///
+    /// *Blocks until* notified or the time is up, and then until the lock is free. *Wakes when*
+    /// and *if a peer dies*: as [`Condition::wait`].
+    ///
     /// # Errors
     ///
     /// [`WaitError`], with the guard.
@@ -124,6 +127,8 @@ impl<const WAITERS: usize> Condition<WAITERS> {
     }
 
     /// [`Condition::wait_timeout`] with a deadline.
+    ///
+    /// *Blocks*, *wakes* and *if a peer dies*: as there.
     ///
     /// # Errors
     ///
@@ -160,6 +165,8 @@ impl<const WAITERS: usize> Condition<WAITERS> {
     /// [`Condition::wait`] until `predicate` is true, which is looked at under the lock, at
     /// first before any waiting; the guard, and the predicate's own value.
     ///
+    /// *Blocks*, *wakes* and *if a peer dies*: as [`Condition::wait`], each time.
+    ///
     /// # Errors
     ///
     /// [`WaitError`], with the guard.
@@ -183,6 +190,8 @@ impl<const WAITERS: usize> Condition<WAITERS> {
 
     /// [`Condition::wait_for`], for so long at most, counted from the call; then the value
     /// is the predicate's last, whatever it was.
+    ///
+    /// *Blocks*, *wakes* and *if a peer dies*: as [`Condition::wait_timeout`], each time.
     ///
     /// # Errors
     ///
@@ -224,6 +233,8 @@ impl<const WAITERS: usize> Condition<WAITERS> {
     }
 
     /// Wakes all who wait. See [`Condition::notify`].
+    ///
+    /// Never blocks, and *if a peer dies*: as there.
     ///
     /// # Panics
     ///

@@ -431,6 +431,9 @@ impl Pool {
 
     /// Has `f` run on `arguments` in a worker: waits for the server's answer only.
     ///
+    /// *Blocks until* the server has taken it. *Wakes when* it answers. *If a peer dies*: as
+    /// [`Pool::apply`].
+    ///
     /// # Errors
     ///
     /// [`PoolError`]; above all, the pool has no room for more tasks.

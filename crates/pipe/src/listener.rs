@@ -215,6 +215,8 @@ impl ListenerOptions {
     /// A socket file that a killed listener left behind is replaced; one that somebody listens
     /// on is `InUse`.
     ///
+    /// Never blocks.
+    ///
     /// # Errors
     ///
     /// [`BindError`].
@@ -260,6 +262,8 @@ impl ListenerOptions {
     }
 
     /// Listens on an abstract name that nobody else has; see [`Listener::address`].
+    ///
+    /// Never blocks.
     ///
     /// # Errors
     ///
@@ -413,6 +417,8 @@ impl Client {
 
 impl Listener {
     /// Listens there, without a key: on a Unix address for processes of the same user.
+    ///
+    /// Never blocks.
     ///
     /// # Errors
     ///

@@ -110,6 +110,8 @@ impl<T, C: Codec<T>> Producer<T, C> {
 impl Producer<Vec<u8>, Bytes> {
     /// Puts a copy of `bytes`, as [`Queue::put_from`].
     ///
+    /// *Blocks*, *wakes* and *if a peer dies*: as [`Producer::put`].
+    ///
     /// # Errors
     ///
     /// [`PutError`].
@@ -212,6 +214,8 @@ impl<T, C: Codec<T>> Consumer<T, C> {
 
 impl Consumer<Vec<u8>, Bytes> {
     /// Takes the oldest message into `to`, as [`Queue::get_into`].
+    ///
+    /// *Blocks*, *wakes* and *if a peer dies*: as [`Consumer::get`].
     ///
     /// # Errors
     ///

@@ -300,6 +300,8 @@ fn never(_: bool) -> bool {
 impl Queue<Vec<u8>, Bytes> {
     /// Puts a copy of `bytes`: [`Queue::put`] without a `Vec`.
     ///
+    /// *Blocks*, *wakes* and *if a peer dies*: as there.
+    ///
     /// # Errors
     ///
     /// [`PutError`].
@@ -321,6 +323,8 @@ impl Queue<Vec<u8>, Bytes> {
 
     /// Takes the oldest message into `to`, whose content it replaces: [`Queue::get`] without
     /// a new `Vec`.
+    ///
+    /// *Blocks*, *wakes* and *if a peer dies*: as there.
     ///
     /// # Errors
     ///

@@ -257,7 +257,7 @@ pub(crate) fn killed_readers_are_cleared_away_and_a_killed_writer_is_told_of() {
         let (data, inside) = (shared(RwLock::new(0)), shared(Semaphore::new(0)));
         let given = || (data.clone(), inside.clone());
         let readers = [0; 2].map(|_| start(world, reads, given()));
-        inside.acquire_many(2);
+        inside.acquire_many(2).unwrap();
         assert_eq!(data.readers(), 2);
         let writer = start(world, writes, given());
         blocked(&writer);

@@ -81,7 +81,7 @@ impl Game for Permits {
         let permit = match me.dice.below(8) {
             0 => gate.permits.try_permits(n),
             1 => gate.permits.permits_timeout(n, short),
-            _ => Some(gate.permits.permits(n)),
+            _ => Some(gate.permits.permits(n).unwrap()),
         };
         let Some(_permit) = permit else {
             return Ok(());
