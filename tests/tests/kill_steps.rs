@@ -390,7 +390,7 @@ fn step_of_put(make: impl Fn() -> Messages, message: &[u8], name: &str) -> u64 {
     let queue = make();
     let child = start(|| {
         begin(None);
-        queue.put_from(message).unwrap();
+        queue.put_bytes(message).unwrap();
         told.tell();
     });
     ends_well(&child);
@@ -408,7 +408,7 @@ fn killed_at_each_step_of_a_put_that_repairs_after_another_death() {
                 let queue = about_to_wrap();
                 let child = start(|| {
                     begin(Some(fatal));
-                    queue.put_from(&first)
+                    queue.put_bytes(&first)
                 });
                 assert_eq!(ends(&child), Exit::Signal(9));
                 queue

@@ -155,7 +155,8 @@ impl<const PLACES: usize> Barrier<PLACES> {
     }
 
     /// How many wait now. Stale as soon as it is said.
-    pub fn n_waiting(&self) -> usize {
+    #[doc(alias = "n_waiting")]
+    pub fn waiting(&self) -> usize {
         self.arrived(turn_of(self.word.load(Acquire))) // PAIRS barrier-turn
     }
 
@@ -228,7 +229,7 @@ impl<const PLACES: usize> Barrier<PLACES> {
     /// # Errors
     ///
     /// As [`Barrier::wait_with`].
-    pub fn wait_timeout_with<R: Outcome>(
+    pub fn wait_with_timeout<R: Outcome>(
         &self,
         timeout: Duration,
         action: impl FnOnce() -> R,
@@ -467,7 +468,7 @@ impl<const PLACES: usize> fmt::Debug for Barrier<PLACES> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Barrier")
             .field("parties", &self.parties())
-            .field("n_waiting", &self.n_waiting())
+            .field("waiting", &self.waiting())
             .field("broken", &self.is_broken())
             .finish_non_exhaustive()
     }

@@ -302,7 +302,7 @@ fn a_lock_tells_that_its_owner_died() -> Outcome {
         ],
     );
     // Nothing was repaired by looking.
-    assert!(lock.locked() && lock.acquire().is_err());
+    assert!(lock.is_locked() && lock.acquire().is_err());
     Ok(())
 }
 
@@ -426,7 +426,7 @@ fn conditions_and_barriers_tell_how_many_wait() -> Outcome {
     let barrier = Shared::create(&name, Barrier::<5>::sized(3))?;
     shows(&name, &[("state", "0 of 3 are there"), ("broken", "false")]);
     let waiters = Process::start_each(0..2, |_| barrier.wait().map(drop))?;
-    until(|| barrier.n_waiting() == 2);
+    until(|| barrier.waiting() == 2);
     shows(
         &name,
         &[

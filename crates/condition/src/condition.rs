@@ -142,6 +142,7 @@ impl<const WAITERS: usize> Condition<WAITERS> {
         guard: G,
         deadline: Deadline,
     ) -> Result<(G, bool), WaitError<G>> {
+        // The caller's mistake, who has given no guard but a bare lock.
         assert!(guard.is_held(), "wait needs the lock to be held");
         let Some(place) = self.enter() else {
             return Err(WaitError::Full(guard));
@@ -230,6 +231,17 @@ impl<const WAITERS: usize> Condition<WAITERS> {
     pub fn notify<G: Lockable>(&self, held: &G, n: usize) {
         assert!(held.is_held(), "notify needs the lock to be held");
         self.choose(n);
+    }
+
+    /// Wakes the one who has waited longest, if anybody does. See [`Condition::notify`].
+    ///
+    /// Never blocks, and *if a peer dies*: as there.
+    ///
+    /// # Panics
+    ///
+    /// As [`Condition::notify`].
+    pub fn notify_one<G: Lockable>(&self, held: &G) {
+        self.notify(held, 1);
     }
 
     /// Wakes all who wait. See [`Condition::notify`].

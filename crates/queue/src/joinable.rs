@@ -1,6 +1,8 @@
 use crate::codec::{Codec, GetFailure, Serde, with_scratch};
+use crate::ends::Iter;
 use crate::error::{
-    CreateError, GetError, GetTimeoutError, PutError, PutTimeoutError, TryGetError, TryPutError,
+    CreateError, GetError, GetTimeoutError, OpenError, PutError, PutTimeoutError, TryGetError,
+    TryPutError, UnlinkError,
 };
 use crate::queue::Queue;
 use multiproc_core::deadline::Deadline;
@@ -166,6 +168,37 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     /// [`CreateError`].
     pub fn unbounded() -> Result<Self, CreateError> {
         Ok(Queue::unbounded()?.into())
+    }
+}
+
+impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
+    /// As [`Queue::create`]. (With other options: any queue can be made joinable by `into()`.)
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError`], among them `AlreadyExists`; nothing is left behind.
+    pub fn create(name: &str) -> Result<Self, CreateError> {
+        Ok(Queue::create(name)?.into())
+    }
+
+    /// As [`Queue::open`]: to open as joinable what was made as a queue is no error.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`] says what was expected and what was found.
+    pub fn open(name: &str) -> Result<Self, OpenError> {
+        Ok(Queue::open(name)?.into())
+    }
+}
+
+impl<T> JoinableQueue<T> {
+    /// As [`Queue::unlink`].
+    ///
+    /// # Errors
+    ///
+    /// [`UnlinkError`].
+    pub fn unlink(name: &str) -> Result<(), UnlinkError> {
+        Queue::<T>::unlink(name)
     }
 }
 
@@ -435,6 +468,13 @@ impl<T, C: Codec<T>> JoinableQueue<T, C> {
         Ok(self.get_by(Deadline::NOW)?)
     }
 
+    /// Messages as they come, until the queue is shut down or this process closed it; each to be
+    /// reported with [`JoinableQueue::task_done`]. *Blocks*, *wakes*, and *if a peer dies*: as
+    /// [`JoinableQueue::get`].
+    pub fn iter(&self) -> Iter<'_, T> {
+        Iter::new(move || self.get())
+    }
+
     /// As [`JoinableQueue::get`]. *Blocks until* there is a message or `timeout` is over.
     /// *Wakes when* and *if a peer dies*: as there.
     ///
@@ -443,6 +483,16 @@ impl<T, C: Codec<T>> JoinableQueue<T, C> {
     /// See [`GetTimeoutError`].
     pub fn get_timeout(&self, timeout: Duration) -> Result<T, GetTimeoutError> {
         Ok(self.get_by(Deadline::after(timeout))?)
+    }
+}
+
+impl<'a, T, C: Codec<T>> IntoIterator for &'a JoinableQueue<T, C> {
+    type Item = Result<T, GetError>;
+    type IntoIter = Iter<'a, T>;
+
+    /// As [`JoinableQueue::iter`].
+    fn into_iter(self) -> Iter<'a, T> {
+        self.iter()
     }
 }
 

@@ -305,7 +305,7 @@ impl Queue<Vec<u8>, Bytes> {
     /// # Errors
     ///
     /// [`PutError`].
-    pub fn put_from(&self, bytes: &[u8]) -> Result<(), PutError<()>> {
+    pub fn put_bytes(&self, bytes: &[u8]) -> Result<(), PutError<()>> {
         if self.is_closed_here() {
             return Err(PutError::Closed(()));
         }
@@ -329,7 +329,7 @@ impl Queue<Vec<u8>, Bytes> {
     /// # Errors
     ///
     /// See [`GetError`].
-    pub fn get_into(&self, to: &mut Vec<u8>) -> Result<(), GetError> {
+    pub fn get_into_vec(&self, to: &mut Vec<u8>) -> Result<(), GetError> {
         if self.is_closed_here() {
             return Err(GetError::Closed);
         }

@@ -1,4 +1,5 @@
 use crate::codec::{Codec, Serde};
+use crate::ends::Iter;
 use crate::error::{CreateError, GetError, PutError};
 use crate::queue::Queue;
 use serde::{Serialize, de::DeserializeOwned};
@@ -39,11 +40,32 @@ impl<T, C: Codec<T>> SimpleQueue<T, C> {
     }
 }
 
-impl<T, C> SimpleQueue<T, C> {
-    pub(crate) fn over(queue: Queue<T, C>) -> Self {
+impl<T, C: Codec<T>> SimpleQueue<T, C> {
+    /// Messages as they come, until this process closed the queue. *Blocks*, *wakes*, and *if a
+    /// peer dies*: as [`Queue::get`].
+    pub fn iter(&self) -> Iter<'_, T> {
+        self.0.iter()
+    }
+}
+
+impl<'a, T, C: Codec<T>> IntoIterator for &'a SimpleQueue<T, C> {
+    type Item = Result<T, GetError>;
+    type IntoIter = Iter<'a, T>;
+
+    /// As [`SimpleQueue::iter`].
+    fn into_iter(self) -> Iter<'a, T> {
+        self.iter()
+    }
+}
+
+/// With a bound, a name or another codec.
+impl<T, C> From<Queue<T, C>> for SimpleQueue<T, C> {
+    fn from(queue: Queue<T, C>) -> Self {
         Self(queue)
     }
+}
 
+impl<T, C> SimpleQueue<T, C> {
     pub(crate) fn queue(&self) -> &Queue<T, C> {
         &self.0
     }

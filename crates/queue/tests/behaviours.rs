@@ -738,7 +738,7 @@ fn consumers_killed_while_draining_large_items_leave_the_queue_usable() -> Outco
         };
         let producer = Process::start(move || {
             for number in 0..16 {
-                tx.put_from(&pattern(number, MIB)).unwrap();
+                tx.put_bytes(&pattern(number, MIB)).unwrap();
             }
         })?;
         got.reach(1 + dice.below(8));
@@ -779,14 +779,14 @@ fn the_half_written_item_of_a_killed_producer_is_skipped() -> Outcome {
             let (tx, returned) = (tx.clone(), returned.clone());
             Process::start(move || {
                 for number in 0.. {
-                    tx.put_from(&pattern(number, MIB)).unwrap();
+                    tx.put_bytes(&pattern(number, MIB)).unwrap();
                     returned.count();
                 }
             })?
         };
         let other = Process::start(move || {
             for number in 0..put_by_other {
-                tx.put_from(&pattern(1_000 + number, MIB)).unwrap();
+                tx.put_bytes(&pattern(1_000 + number, MIB)).unwrap();
             }
         })?;
         let mut victims = Vec::new();
@@ -1217,7 +1217,7 @@ fn a_message_larger_than_the_reserve_comes_back() -> Outcome {
     assert_eq!(refused.into_message().len(), most + 1);
     let refused = queue.put_timeout(vec![1; most + 1], Duration::MAX);
     assert!(matches!(refused, Err(PutTimeoutError::TooLarge { .. })));
-    let refused = queue.put_from(&vec![1; most + 1]);
+    let refused = queue.put_bytes(&vec![1; most + 1]);
     assert!(matches!(
         refused,
         Err(PutError::TooLarge { message: (), .. })
@@ -1356,7 +1356,7 @@ fn signals_do_not_tear_messages() -> Outcome {
         every_millisecond();
         for number in 0..1_000 {
             let len = if number % 10 == 0 { 300_000 } else { 100 };
-            tx.put_from(&pattern(number, len)).unwrap();
+            tx.put_bytes(&pattern(number, len)).unwrap();
         }
         assert!(SIGNALS.load(Relaxed) > 0);
     })?;
@@ -1425,10 +1425,10 @@ fn plain_data_with_invalid_bytes_is_a_decode_error() -> Outcome {
         assert_eq!(lamps.get(), Ok(lamp(false, Colour::Red)));
     })?;
     for wrong in [&[2, 0][..], &[0, 2], &[255, 255], &[1], &[1, 1, 1]] {
-        bytes.put_from(wrong)?;
+        bytes.put_bytes(wrong)?;
     }
-    bytes.put_from(&[1, 1])?;
-    bytes.put_from(&[0, 0])?;
+    bytes.put_bytes(&[1, 1])?;
+    bytes.put_bytes(&[0, 0])?;
     ends_well(&child);
     Queue::<()>::unlink(&name)?;
     Ok(())
@@ -1465,9 +1465,9 @@ fn serde_with_invalid_bytes_is_a_decode_error() -> Outcome {
         &[1, 0, 200, 1, b'x'],
         &[],
     ] {
-        bytes.put_from(wrong)?;
+        bytes.put_bytes(wrong)?;
     }
-    bytes.put_from(&[0])?;
+    bytes.put_bytes(&[0])?;
     ends_well(&child);
     assert_eq!(bytes.get()?, b"\x01\x01\x03dig");
     Queue::<()>::unlink(&name)?;
@@ -1483,14 +1483,14 @@ fn bytes_and_plain_data_arrive_as_they_are() -> Outcome {
     ];
     let child = Process::start(|| {
         for len in lens {
-            bytes.put_from(&vec![len as u8; len]).unwrap();
+            bytes.put_bytes(&vec![len as u8; len]).unwrap();
         }
         large.put(std::array::from_fn(|n| n as u64)).unwrap();
         unit.put(()).unwrap();
     })?;
     let mut buffer = vec![1; 10];
     for len in lens {
-        bytes.get_into(&mut buffer)?;
+        bytes.get_into_vec(&mut buffer)?;
         assert!(buffer == vec![len as u8; len], "{len}");
     }
     assert_eq!(large.get()?, std::array::from_fn(|n| n as u64));

@@ -316,6 +316,7 @@ impl<const HOLDERS: usize> Semaphore<HOLDERS> {
     /// A permit if there is one. Never blocks, but for the few dozen instructions that another
     /// process may be inside the table (a slice of 50 ms, if it is stopped there); a look at
     /// who is alive comes before a no.
+    #[must_use = "a permit is given back when it is dropped"]
     #[inline]
     pub fn try_permit(&self) -> Option<Permit<'_, HOLDERS>> {
         self.permits_until(1, Deadline::NOW)
@@ -325,6 +326,7 @@ impl<const HOLDERS: usize> Semaphore<HOLDERS> {
     ///
     /// *Blocks until* there is one, or the time is up. *Wakes when* and *if a peer dies*: as
     /// there.
+    #[must_use = "a permit is given back when it is dropped"]
     #[inline]
     pub fn permit_timeout(&self, timeout: Duration) -> Option<Permit<'_, HOLDERS>> {
         self.permits_until(1, Deadline::after(timeout))
@@ -352,6 +354,7 @@ impl<const HOLDERS: usize> Semaphore<HOLDERS> {
     }
 
     /// [`Semaphore::try_permit`] for `n` at once.
+    #[must_use = "a permit is given back when it is dropped"]
     pub fn try_permits(&self, n: u32) -> Option<Permit<'_, HOLDERS>> {
         self.permits_until(n, Deadline::NOW)
     }
@@ -359,6 +362,7 @@ impl<const HOLDERS: usize> Semaphore<HOLDERS> {
     /// [`Semaphore::permit_timeout`] for `n` at once.
     ///
     /// *Blocks*, *wakes* and *if a peer dies*: as there.
+    #[must_use = "a permit is given back when it is dropped"]
     pub fn permits_timeout(&self, n: u32, timeout: Duration) -> Option<Permit<'_, HOLDERS>> {
         self.permits_until(n, Deadline::after(timeout))
     }

@@ -107,6 +107,7 @@ mod cells;
 mod error;
 mod guard;
 mod item;
+mod iter;
 mod list;
 mod memory;
 mod options;
@@ -125,6 +126,7 @@ pub use error::{
 };
 pub use guard::Guard;
 pub use item::{GetItemError, IndexOfError, Item, SetItemError};
+pub use iter::{Indexed, Iter};
 pub use list::ShareableList;
 pub use memory::SharedMemory;
 pub use options::Options;

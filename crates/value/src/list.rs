@@ -20,6 +20,7 @@
 //! new one. The lock is free again.
 
 use crate::error::{CreateError, OpenError, OpenOrCreateError, UnlinkError};
+use crate::iter::{Indexed, Iter};
 use crate::item::{GetItemError, IndexOfError, Item, SetItemError};
 use crate::options::Options;
 use crate::place;
@@ -307,10 +308,8 @@ impl ShareableList {
     }
 
     /// The items one by one, each copied by a [`ShareableList::get`] of its own.
-    pub fn iter(
-        &self,
-    ) -> impl ExactSizeIterator<Item = Result<Item, GetItemError>> + DoubleEndedIterator {
-        (0..self.len()).map(|index| self.get(index))
+    pub fn iter(&self) -> Iter<'_, Self> {
+        Iter::new(self, self.len())
     }
 
     /// A copy of all items, as they are at one moment. *Blocks*, *wakes* and *if a peer dies*:
@@ -353,6 +352,24 @@ impl ShareableList {
             }
         }
         Err(IndexOfError::NotInList)
+    }
+}
+
+impl Indexed for ShareableList {
+    type Found<'a> = Result<Item, GetItemError>;
+
+    fn at(&self, index: usize) -> Self::Found<'_> {
+        self.get(index)
+    }
+}
+
+impl<'a> IntoIterator for &'a ShareableList {
+    type Item = Result<Item, GetItemError>;
+    type IntoIter = Iter<'a, ShareableList>;
+
+    /// As [`ShareableList::iter`].
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
     }
 }
 

@@ -1,6 +1,7 @@
 //! Plain data without a lock.
 
 use crate::error::{CreateError, NoSuchItem, OpenError, OpenOrCreateError, UnlinkError};
+use crate::iter::{Indexed, Iter};
 use crate::options::Options;
 use crate::place;
 use crate::words::{self, WORD};
@@ -145,16 +146,20 @@ impl<T: FromBytes + IntoBytes + Immutable> RawArray<T> {
         }
     }
 
+    /// A copy of the item that begins at this byte.
+    fn item(&self, at: usize) -> T {
+        let mut item = T::new_zeroed();
+        words::read(place::words(&self.segment), at, item.as_mut_bytes());
+        item
+    }
+
     /// A copy of the item at `index`. Never blocks; see the type for what may be torn.
     ///
     /// # Errors
     ///
     /// [`NoSuchItem`].
     pub fn get(&self, index: usize) -> Result<T, NoSuchItem> {
-        let at = self.check(index)?;
-        let mut item = T::new_zeroed();
-        words::read(place::words(&self.segment), at, item.as_mut_bytes());
-        Ok(item)
+        Ok(self.item(self.check(index)?))
     }
 
     /// Overwrites the item at `index`. Never blocks; see the type for what may be torn.
@@ -168,10 +173,35 @@ impl<T: FromBytes + IntoBytes + Immutable> RawArray<T> {
         Ok(())
     }
 
-    /// Copies of all items, one after the other.
+    /// Copies of all items, one after the other. Never blocks.
     pub fn to_vec(&self) -> Vec<T> {
-        let all = (0..self.len).map(|index| self.get(index));
-        all.collect::<Result<_, _>>().unwrap_or_default()
+        self.iter().collect()
+    }
+
+    /// The items one by one, each copied when its turn comes. Never blocks.
+    pub fn iter(&self) -> Iter<'_, Self> {
+        Iter::new(self, self.len)
+    }
+}
+
+impl<T: FromBytes + IntoBytes + Immutable> Indexed for RawArray<T> {
+    type Found<'a>
+        = T
+    where
+        T: 'a;
+
+    fn at(&self, index: usize) -> T {
+        self.item(index * size_of::<T>())
+    }
+}
+
+impl<'a, T: FromBytes + IntoBytes + Immutable> IntoIterator for &'a RawArray<T> {
+    type Item = T;
+    type IntoIter = Iter<'a, RawArray<T>>;
+
+    /// As [`RawArray::iter`].
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
     }
 }
 
@@ -267,9 +297,7 @@ impl<T: FromBytes + IntoBytes + Immutable> RawValue<T> {
 
     /// A copy of the value. Never blocks; see [`RawArray`] for what may be torn.
     pub fn get(&self) -> T {
-        let mut value = T::new_zeroed();
-        words::read(place::words(&self.0.segment), 0, value.as_mut_bytes());
-        value
+        self.0.item(0)
     }
 
     /// Overwrites the value. Never blocks; see [`RawArray`] for what may be torn.
