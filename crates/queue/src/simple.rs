@@ -4,7 +4,7 @@ use crate::error::{CreateError, GetError, PutError};
 use crate::queue::Queue;
 use serde::{Serialize, de::DeserializeOwned};
 
-/// A queue with `put`, `get`, `is_empty` and `close`, and no more.
+/// A queue with `put`, `get`, `is_empty`, `close`, a loop over it, and no more.
 #[doc(alias = "multiprocessing.SimpleQueue")]
 #[derive(Debug)]
 pub struct SimpleQueue<T, C = Serde>(Queue<T, C>);
