@@ -156,7 +156,7 @@ where
 
     /// As [`Tasks::apply_async`].
     ///
-    /// *Blocks*, *wakes* and *if a peer dies*: as there.
+    /// Does not block, as there.
     ///
     /// # Errors
     ///
@@ -179,7 +179,7 @@ where
 
     /// As [`Tasks::map_async`].
     ///
-    /// *Blocks*, *wakes* and *if a peer dies*: as there.
+    /// Does not block, as there.
     ///
     /// # Errors
     ///

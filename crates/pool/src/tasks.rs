@@ -197,7 +197,7 @@ impl Tasks {
 
     /// [`Tasks::map_async`] for a function of two arguments.
     ///
-    /// *Blocks*, *wakes* and *if a peer dies*: as there.
+    /// Does not block, as there.
     ///
     /// # Errors
     ///

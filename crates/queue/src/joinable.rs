@@ -471,6 +471,25 @@ impl<T, C: Codec<T>> JoinableQueue<T, C> {
     /// Messages as they come, until the queue is shut down or this process closed it; each to be
     /// reported with [`JoinableQueue::task_done`]. *Blocks*, *wakes*, and *if a peer dies*: as
     /// [`JoinableQueue::get`].
+    ///
+    /// ```
+    /// use multiproc_queue::JoinableQueue;
+    /// # let name = format!("joinable-doc-{}", std::process::id());
+    /// # let name = name.as_str();
+    ///
+    /// let jobs = JoinableQueue::<u32>::create(name)?;
+    /// let there = JoinableQueue::<u32>::open(name)?; // in this program or another
+    /// jobs.put(1)?;
+    /// jobs.put(2)?;
+    /// jobs.shut_down();
+    /// for job in &there {
+    ///     println!("does {}", job?);
+    ///     there.task_done()?;
+    /// }
+    /// jobs.join()?;
+    /// JoinableQueue::<u32>::unlink(name)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn iter(&self) -> Iter<'_, T> {
         Iter::new(move || self.get())
     }

@@ -43,6 +43,18 @@ impl<T, C: Codec<T>> SimpleQueue<T, C> {
 impl<T, C: Codec<T>> SimpleQueue<T, C> {
     /// Messages as they come, until this process closed the queue. *Blocks*, *wakes*, and *if a
     /// peer dies*: as [`Queue::get`].
+    ///
+    /// ```
+    /// use multiproc_queue::{Queue, SimpleQueue};
+    ///
+    /// let queue = SimpleQueue::from(Queue::<u32>::bounded(10)?);
+    /// queue.put(1)?;
+    /// for number in &queue {
+    ///     assert_eq!(number?, 1);
+    ///     queue.close(); // so there is no next one
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn iter(&self) -> Iter<'_, T> {
         self.0.iter()
     }

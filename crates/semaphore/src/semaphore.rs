@@ -176,6 +176,18 @@ impl<const HOLDERS: usize> Semaphore<HOLDERS> {
     /// # Errors
     ///
     /// [`AcquireManyError`] if `n` is more than there can ever be; nothing was acquired.
+    ///
+    /// ```
+    /// use multiproc_semaphore::{AcquireManyError, BoundedSemaphore};
+    ///
+    /// let gate = BoundedSemaphore::new(3);
+    /// let refused = AcquireManyError::AboveBound { n: 4, bound: 3 };
+    /// assert_eq!(gate.acquire_many(4), Err(refused));
+    /// assert_eq!(gate.permits(4).unwrap_err(), refused);
+    /// assert_eq!(gate.value(), 3);
+    /// # gate.acquire_many(3)?;
+    /// # Ok::<(), AcquireManyError>(())
+    /// ```
     #[inline]
     pub fn acquire_many(&self, n: u32) -> Result<(), AcquireManyError> {
         self.check(n)?;

@@ -28,6 +28,21 @@ pub trait Indexed: sealed::Ours {
 
 /// The items one by one, each copied when its turn comes: what others write meanwhile is seen. Of
 /// an [`Array`], a [`RawArray`] or a [`ShareableList`].
+///
+/// ```
+/// use multiproc_value::{Array, RawArray, ShareableList};
+///
+/// let list = ShareableList::new([1.into(), "two".into()])?;
+/// for item in &list {
+///     println!("{:?}", item?);
+/// }
+/// let raw = RawArray::from_slice(&[1, 2, 3])?;
+/// assert!(raw.iter().rev().eq([3, 2, 1]));
+/// let array = Array::from_slice(&[1, 2, 3])?;
+/// assert_eq!((&array).into_iter().nth(1).unwrap().unwrap(), 2);
+/// assert_eq!(array.iter().skip(1).len(), 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Iter<'a, C> {
     of: &'a C,
     left: Range<usize>,
