@@ -355,7 +355,7 @@ pub use multiproc_parcel::{Descriptor, descriptor};
 pub use multiproc_pipe::ready;
 pub use multiproc_pipe::{
     Address, BufferTooShort, Client, Connection, Listener, NotThatSlice, Pipe, ReadLoan, Receiver,
-    RecvBytesError, RecvError, RecvBytesIntoError, RecvTimeoutError, SendError, SendTimeoutError,
+    RecvBytesError, RecvBytesIntoError, RecvError, RecvTimeoutError, SendError, SendTimeoutError,
     Sender, Source, TryRecvError, TrySendError, WaitError, WriteLoan, wait,
 };
 pub use multiproc_pool::{AsyncResult, Imap, Progress, SubmitError, TaskError, Tasks};

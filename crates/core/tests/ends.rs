@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Outcome, Random, in_bare_fork, until};
-use multiproc_core::ends::{End, RegisterError, Ends, Holders, MOST_ENDS};
+use multiproc_core::ends::{End, Ends, Holders, MOST_ENDS, RegisterError};
 use multiproc_core::handover;
 use multiproc_core::identity::Identity;
 use multiproc_process::{Exit, Process, test};

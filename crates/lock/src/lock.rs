@@ -196,7 +196,6 @@ impl Lock {
 
     /// Is it held, by whomever? Stale as soon as it is said.
     #[doc(alias = "locked")]
-    #[doc(alias = "is_locked")]
     pub fn is_locked(&self) -> bool {
         self.state.load(Relaxed) & !WAITERS != 0
     }

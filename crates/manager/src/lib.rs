@@ -128,9 +128,9 @@ pub use condition::Condition;
 pub use dict::{Dict, Entry, Iter as DictIter};
 pub use error::{
     BarrierError, BindError, CallError, ConditionError, ConnectError, FetchError, GetError,
-    GetTimeoutError, IndexError, InvalidAddress, IterError, MemoryError, ReleasePermitError, PublishError,
-    PutError, PutTimeoutError, ReleaseError, RemoteError, ServeError, ShutDownError, StartError,
-    TaskDoneError, TryGetError, TryPutError,
+    GetTimeoutError, IndexError, InvalidAddress, IterError, MemoryError, PublishError, PutError,
+    PutTimeoutError, ReleaseError, ReleasePermitError, RemoteError, ServeError, ShutDownError,
+    StartError, TaskDoneError, TryGetError, TryPutError,
 };
 pub use event::Event;
 pub(crate) use handle::Handle;

@@ -5,7 +5,7 @@
 //! process any more, puts (gets, once nothing is left) on the other are closed: at once where an
 //! end was dropped or its process ended in order, within a slice (50 ms) where it was killed.
 
-use multiproc_core::ends::{End, RegisterError, Ends, Holders, Ticket};
+use multiproc_core::ends::{End, Ends, Holders, RegisterError, Ticket};
 use multiproc_core::fd;
 use multiproc_core::identity::Identity;
 use multiproc_core::wait::LookAround;

@@ -3,7 +3,7 @@
 use crate::codec::Bytes;
 use crate::connection::Connection;
 use crate::ends::{Receiver, Sender};
-use crate::error::{BufferTooShort, RecvBytesError, RecvError, RecvBytesIntoError};
+use crate::error::{BufferTooShort, RecvBytesError, RecvBytesIntoError, RecvError};
 use crate::stream::Stream;
 use multiproc_core::deadline::Deadline;
 use multiproc_message::loan::ReadLoan;

@@ -8,8 +8,8 @@ use common::*;
 use multiproc_pipe::codec::{Bytes, Plain};
 use multiproc_pipe::{
     BufferTooShort, Connection, CreateError, NotThatSlice, Pipe, Receiver, RecvBytesError,
-    RecvError, RecvBytesIntoError, RecvTimeoutError, SendError, SendTimeoutError, Sender, TryRecvError,
-    TrySendError,
+    RecvBytesIntoError, RecvError, RecvTimeoutError, SendError, SendTimeoutError, Sender,
+    TryRecvError, TrySendError,
 };
 use multiproc_process::{ExitValue, Process, StartError, test};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};

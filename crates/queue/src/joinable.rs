@@ -349,7 +349,7 @@ impl<T, C: Codec<T>> JoinableQueue<T, C> {
     }
 
     fn get_by(&self, deadline: Deadline) -> Result<T, GetFailure> {
-        self.open()?;
+        self.check()?;
         let in_vain = |_| self.queue.is_closed_here();
         let wait = Wait {
             deadline,
@@ -363,7 +363,7 @@ impl<T, C: Codec<T>> JoinableQueue<T, C> {
     }
 
     fn task_by(&self, deadline: Deadline) -> Result<Task<'_, T>, GetFailure> {
-        self.open()?;
+        self.check()?;
         let in_vain = |_| self.queue.is_closed_here();
         let wait = Wait {
             deadline,
@@ -386,7 +386,7 @@ impl<T, C: Codec<T>> JoinableQueue<T, C> {
         }))
     }
 
-    fn open(&self) -> Result<(), GetFailure> {
+    fn check(&self) -> Result<(), GetFailure> {
         match self.queue.is_closed_here() {
             true => Err(RingGetError::Closed.into()),
             false => Ok(()),

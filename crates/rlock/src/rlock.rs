@@ -190,7 +190,6 @@ impl RLock {
 
     /// Is it held, by whomever? Stale as soon as it is said.
     #[doc(alias = "locked")]
-    #[doc(alias = "is_locked")]
     pub fn is_locked(&self) -> bool {
         self.lock.is_held()
     }

@@ -5,7 +5,9 @@ mod common;
 
 use common::{Name, Outcome, limit_descriptors, own_small_dev_shm};
 use multiproc_process::test;
-use multiproc_segment::{AllocateError, CreateError, Kind, Naming, OpenError, Segment, Shareable, Shared};
+use multiproc_segment::{
+    AllocateError, CreateError, Kind, Naming, OpenError, Segment, Shareable, Shared,
+};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::*};
 
@@ -127,7 +129,8 @@ fn a_full_dev_shm_is_an_error_and_never_sigbus() -> Outcome {
         return Ok(());
     }
     let name = Name::new("full");
-    let error = Segment::create(&name, &Naming::new(), kind(), 2 * MIB, 2 * MIB, |_| ()).unwrap_err();
+    let error =
+        Segment::create(&name, &Naming::new(), kind(), 2 * MIB, 2 * MIB, |_| ()).unwrap_err();
     assert!(
         matches!(error, CreateError::NoSpace { bytes } if bytes == 2 * MIB),
         "{error}"

@@ -170,7 +170,8 @@ fn sparse_objects_stay_sparse() -> Outcome {
         fixed: 8,
         align: 8,
     };
-    let made = multiproc_segment::Segment::create("sparse", &Naming::new(), kind, 1 << 30, 8, |_| ())?;
+    let made =
+        multiproc_segment::Segment::create("sparse", &Naming::new(), kind, 1 << 30, 8, |_| ())?;
     let look = Look::at("sparse")?;
     let mut page = [1; 4096];
     for at in (0..64 << 20).step_by(1 << 20) {

@@ -149,12 +149,16 @@ fn the_mode_is_as_asked_whatever_the_umask() -> Outcome {
         unsafe { libc::umask(umask) };
         for mode in [0o600, 0o640, 0o666, 0o400] {
             let name = Name::new("mode");
-            let _made = Shared::options().mode(mode).create(&name, AtomicU32::new(0))?;
+            let _made = Shared::options()
+                .mode(mode)
+                .create(&name, AtomicU32::new(0))?;
             assert_eq!(mode_of(&name), mode, "under umask {umask:o}");
         }
         // Set-user-ID and the like are no permissions.
         let name = Name::new("mode");
-        let _made = Shared::options().mode(0o7600).create(&name, AtomicU32::new(0))?;
+        let _made = Shared::options()
+            .mode(0o7600)
+            .create(&name, AtomicU32::new(0))?;
         assert_eq!(mode_of(&name), 0o600);
     }
     Ok(())
@@ -178,7 +182,9 @@ fn another_user_is_refused() -> Outcome {
     let name = Name::new("private");
     let made = Shared::create(&name, AtomicU32::new(0))?;
     let open_to_all = Name::new("open");
-    let _public = Shared::options().mode(0o666).create(&open_to_all, AtomicU32::new(0))?;
+    let _public = Shared::options()
+        .mode(0o666)
+        .create(&open_to_all, AtomicU32::new(0))?;
     let child = Process::start(|| {
         let nobody = 65534;
         // SAFETY: numbers; in the child only.
@@ -432,7 +438,9 @@ fn a_creator_killed_while_initialising_leaves_no_name() -> Outcome {
 fn an_init_that_panics_leaves_no_name() -> Outcome {
     let name = Name::new("panicked");
     let end = std::panic::catch_unwind(|| {
-        Segment::create(&name, &Naming::new(), kind(), 4, 4, |_| panic!("on purpose"))
+        Segment::create(&name, &Naming::new(), kind(), 4, 4, |_| {
+            panic!("on purpose")
+        })
     });
     assert!(end.is_err());
     assert!(!name.is_there());

@@ -20,8 +20,8 @@
 //! new one. The lock is free again.
 
 use crate::error::{CreateError, OpenError, OpenOrCreateError, UnlinkError};
-use crate::iter::{Indexed, Iter};
 use crate::item::{GetItemError, IndexOfError, Item, SetItemError};
+use crate::iter::{Indexed, Iter};
 use crate::options::Options;
 use crate::place;
 use crate::words::{self, WORD};

@@ -216,7 +216,11 @@ impl Options<SharedMemory> {
     /// # Errors
     ///
     /// [`OpenOrCreateError`].
-    pub fn open_or_create(&self, name: &str, size: usize) -> Result<SharedMemory, OpenOrCreateError> {
+    pub fn open_or_create(
+        &self,
+        name: &str,
+        size: usize,
+    ) -> Result<SharedMemory, OpenOrCreateError> {
         open_or_create(|| SharedMemory::open(name), || self.create(name, size))
     }
 }

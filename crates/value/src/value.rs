@@ -7,7 +7,6 @@ use crate::guard::Guard;
 use crate::options::Options;
 use crate::place::Part;
 use multiproc_lock::{Mutex, MutexGuard};
-use multiproc_segment::Shared;
 use std::fmt;
 use std::time::Duration;
 

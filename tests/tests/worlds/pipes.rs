@@ -5,8 +5,8 @@ use multiproc_event::Event;
 use multiproc_parcel::Descriptor;
 use multiproc_pipe::codec::Bytes;
 use multiproc_pipe::{
-    BufferTooShort, Client, Connection, Listener, Pipe, Receiver, RecvBytesError, RecvError,
-    RecvBytesIntoError, SendError, Sender, Source, TryRecvError, wait,
+    BufferTooShort, Client, Connection, Listener, Pipe, Receiver, RecvBytesError,
+    RecvBytesIntoError, RecvError, SendError, Sender, Source, TryRecvError, wait,
 };
 use multiproc_process::{Context, StartMethod};
 use multiproc_queue::{Queue, SimpleQueue};

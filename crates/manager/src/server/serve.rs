@@ -45,7 +45,9 @@ pub(crate) fn serve(core: &Arc<Core>, listener: &Listener) -> Result<(), ServeEr
     while !core.stopping.load(Relaxed) {
         match listener.accept_timeout::<Answer, Request>(SLICE) {
             Ok(wire) => admit(core, Arc::new(wire), numbers.fetch_add(1, Relaxed)),
-            Err(AcceptTimeoutError::Timeout | AcceptTimeoutError::Accept(AcceptError::Handshake(_))) => {}
+            Err(
+                AcceptTimeoutError::Timeout | AcceptTimeoutError::Accept(AcceptError::Handshake(_)),
+            ) => {}
             Err(AcceptTimeoutError::Accept(AcceptError::Closed)) => break,
             // No descriptors left, above all: others will end, and give theirs back.
             Err(_) => std::thread::sleep(SLICE),
