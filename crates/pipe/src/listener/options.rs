@@ -19,7 +19,8 @@ use std::time::Duration;
 /// How long a handshake may take, unless the options say otherwise.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How to listen or connect; see [`Listener::options`] and [`Client::options`].
+/// How to listen or connect; see [`Listener::options`] and
+/// [`Client::options`](crate::Client::options).
 #[derive(Clone)]
 #[must_use = "options do nothing until bind or connect"]
 pub struct ListenerOptions {
