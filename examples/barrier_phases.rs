@@ -31,12 +31,12 @@ fn main() -> mp::Result {
         Ok(_) => println!("{me} passed"),
         Err(broken) => println!("{me}: {broken}"),
     })?;
-    while barrier.n_waiting() < 4 {
+    while barrier.waiting() < 4 {
         std::thread::yield_now();
     }
     println!(
         "abort, with {} of {} waiting",
-        barrier.n_waiting(),
+        barrier.waiting(),
         barrier.parties()
     );
     barrier.abort();

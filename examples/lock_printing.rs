@@ -46,7 +46,7 @@ fn released_by_another(lock: &Lock) -> mp::Result {
     let child = Process::start(|| -> mp::Result {
         println!(
             "child: {}",
-            if lock.locked() {
+            if lock.is_locked() {
                 "it is locked"
             } else {
                 "it is free"

@@ -102,6 +102,6 @@ fn main() -> mp::Result {
         other => println!("price: {other:?}"),
     }
     println!("and again: {} tea", shop.deliver("tea".into(), 1)?);
-    manager.shutdown()?;
+    manager.shut_down()?;
     Ok(())
 }

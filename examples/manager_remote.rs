@@ -41,7 +41,7 @@ fn server(address: &str, key: &str) -> mp::Result<ExitCode> {
     std::thread::scope(|threads| {
         threads.spawn(|| {
             let _ = std::io::stdin().read_to_end(&mut Vec::new());
-            server.shutdown();
+            server.shut_down();
         });
         server.serve_forever()
     })?;

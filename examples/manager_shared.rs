@@ -25,6 +25,6 @@ fn main() -> mp::Result {
     let pairs: BTreeMap<u32, u32> = dict.items()?.into_iter().collect();
     println!("{pairs:?}");
     println!("{:?}", list.to_vec()?);
-    manager.shutdown()?;
+    manager.shut_down()?;
     Ok(())
 }

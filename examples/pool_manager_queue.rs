@@ -29,7 +29,7 @@ fn main() -> mp::Result {
     println!("all done with a plain queue");
 
     pool.close().join()?;
-    manager.shutdown()?;
+    manager.shut_down()?;
     Ok(())
 }
 

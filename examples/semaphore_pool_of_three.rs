@@ -50,7 +50,7 @@ fn main() -> mp::Result {
     }
     victim.kill()?;
     println!("a holder {}", victim.join()?);
-    let all = gate.permits(3);
+    let all = gate.permits(3)?;
     println!("and all {} permits are here", all.count());
     drop(all);
 

@@ -46,12 +46,13 @@ pub enum Error {
     TryRecv(#[from] pipe::TryRecvError),
     RecvTimeout(#[from] pipe::RecvTimeoutError),
     RecvBytes(#[from] pipe::RecvBytesError),
-    RecvInto(#[from] pipe::RecvIntoError),
+    RecvBytesInto(#[from] pipe::RecvBytesIntoError),
     BufferTooShort(#[from] pipe::BufferTooShort),
     NotThatSlice(#[from] pipe::NotThatSlice),
     Wait(#[from] pipe::WaitError),
     Bind(#[from] pipe::BindError),
     Accept(#[from] pipe::AcceptError),
+    AcceptTimeout(#[from] pipe::AcceptTimeoutError),
     Connect(#[from] pipe::ConnectError),
     Handshake(#[from] pipe::HandshakeError),
     InvalidAddress(#[from] pipe::InvalidAddress),
@@ -80,6 +81,7 @@ pub enum Error {
     NotHeld(#[from] lock::NotHeld),
     ReleaseRLock(#[from] rlock::ReleaseError),
     SemaphoreValue(#[from] semaphore::ValueError),
+    AcquireMany(#[from] semaphore::AcquireManyError),
     ReleaseSemaphore(#[from] semaphore::ReleaseError),
     BarrierParties(#[from] barrier::PartiesError),
     BrokenBarrier(#[from] barrier::BrokenBarrier),
@@ -97,7 +99,7 @@ pub enum Error {
     IndexOf(#[from] value::IndexOfError),
     Text(#[from] value::TextError),
     StartManager(#[from] manager::StartError),
-    ShutDownManager(#[from] manager::ShutdownError),
+    ShutDownManager(#[from] manager::ShutDownError),
     ServeManager(#[from] manager::ServeError),
     CallManager(#[from] manager::CallError),
     RemoteMethod(#[from] manager::RemoteError),
@@ -114,7 +116,7 @@ pub enum Error {
     PutManagedTimeout(manager::PutTimeoutError<()>),
     ManagedTaskDone(#[from] manager::TaskDoneError),
     ReleaseManagedLock(#[from] manager::ReleaseError),
-    ReleaseManagedSemaphore(#[from] manager::PermitError),
+    ReleaseManagedSemaphore(#[from] manager::ReleasePermitError),
     ManagedCondition(#[from] manager::ConditionError),
     ManagedBarrier(#[from] manager::BarrierError),
     ManagedPool(#[from] manager::PoolError),
@@ -261,12 +263,13 @@ mod tests {
         becomes_ours::<pipe::TryRecvError>();
         becomes_ours::<pipe::RecvTimeoutError>();
         becomes_ours::<pipe::RecvBytesError>();
-        becomes_ours::<pipe::RecvIntoError>();
+        becomes_ours::<pipe::RecvBytesIntoError>();
         becomes_ours::<pipe::BufferTooShort>();
         becomes_ours::<pipe::NotThatSlice>();
         becomes_ours::<pipe::WaitError>();
         becomes_ours::<pipe::BindError>();
         becomes_ours::<pipe::AcceptError>();
+        becomes_ours::<pipe::AcceptTimeoutError>();
         becomes_ours::<pipe::ConnectError>();
         becomes_ours::<pipe::HandshakeError>();
         becomes_ours::<pipe::InvalidAddress>();
@@ -288,7 +291,7 @@ mod tests {
     fn every_error_of_managers_becomes_ours_whatever_the_item() {
         struct Item;
         becomes_ours::<manager::StartError>();
-        becomes_ours::<manager::ShutdownError>();
+        becomes_ours::<manager::ShutDownError>();
         becomes_ours::<manager::ServeError>();
         becomes_ours::<manager::CallError>();
         becomes_ours::<manager::RemoteError>();
@@ -305,7 +308,7 @@ mod tests {
         becomes_ours::<manager::PutTimeoutError<Item>>();
         becomes_ours::<manager::TaskDoneError>();
         becomes_ours::<manager::ReleaseError>();
-        becomes_ours::<manager::PermitError>();
+        becomes_ours::<manager::ReleasePermitError>();
         becomes_ours::<manager::ConditionError>();
         becomes_ours::<manager::BarrierError>();
         becomes_ours::<manager::PoolError>();

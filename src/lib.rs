@@ -355,7 +355,7 @@ pub use multiproc_parcel::{Descriptor, descriptor};
 pub use multiproc_pipe::ready;
 pub use multiproc_pipe::{
     Address, BufferTooShort, Client, Connection, Listener, NotThatSlice, Pipe, ReadLoan, Receiver,
-    RecvBytesError, RecvError, RecvIntoError, RecvTimeoutError, SendError, SendTimeoutError,
+    RecvBytesError, RecvBytesIntoError, RecvError, RecvTimeoutError, SendError, SendTimeoutError,
     Sender, Source, TryRecvError, TrySendError, WaitError, WriteLoan, wait,
 };
 pub use multiproc_pool::{AsyncResult, Imap, Progress, SubmitError, TaskError, Tasks};
@@ -369,7 +369,7 @@ pub use multiproc_queue::{
     SimpleQueue, TryGetError, TryPutError, codec,
 };
 pub use multiproc_rlock::{RLock, ReentrantMutex};
-pub use multiproc_segment::{Naming, Shareable, Shared, list, remove_stale, unlink};
+pub use multiproc_segment::{Shareable, Shared, list, remove_stale, unlink};
 pub use multiproc_semaphore::{BoundedSemaphore, Semaphore};
 pub use multiproc_value::{
     Array, FixedString, Item, RawArray, RawValue, ShareableList, SharedMemory, Value,

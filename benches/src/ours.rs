@@ -136,7 +136,7 @@ impl Receiver for SerdeEnd<'_> {
 impl Sender for BytesEnd<'_> {
     #[inline]
     fn send(&mut self, message: &[u8]) -> Res {
-        Ok(self.0.put_from(message)?)
+        Ok(self.0.put_bytes(message)?)
     }
 }
 
@@ -145,7 +145,7 @@ impl Receiver for BytesEnd<'_> {
     /// harness's work, not the queue's. The first word and the length go back for the check.
     #[inline]
     fn receive(&mut self, into: &mut [u8]) -> Res<usize> {
-        self.0.get_into(&mut self.1)?;
+        self.0.get_into_vec(&mut self.1)?;
         into[..8].copy_from_slice(&self.1[..8]);
         Ok(self.1.len())
     }

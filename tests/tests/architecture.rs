@@ -127,3 +127,80 @@ fn every_example_says_in_three_lines_what_it_is() {
         );
     }
 }
+
+/// What stands between backticks.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+#[test]
+fn the_code_map_names_files_that_are_there() {
+    let text = read("ARCHITECTURE.md");
+    let mut files = 0;
+    for row in text.lines().filter(|line| line.starts_with("| `")) {
+        let cells: Vec<&str> = row.split(" | ").collect();
+        let [folder, .., begin] = cells.as_slice() else {
+            continue;
+        };
+        let Some(folder) = quoted(folder).next() else {
+            continue;
+        };
+        let at = root().join(folder);
+        if !at.is_dir() {
+            continue;
+        }
+        for file in quoted(begin).filter(|name| name.starts_with("src/") || name.ends_with(".md")) {
+            assert!(at.join(file).exists(), "there is no {folder}/{file}");
+            files += 1;
+        }
+    }
+    assert!(files > 50, "the code map names {files} files only");
+}
+
+/// Does it more than forbid unsafe code, or write of it?
+fn has_unsafe(source: &str) -> bool {
+    let code = source.lines().map(str::trim_start);
+    let mut code = code.filter(|line| !line.starts_with("//"));
+    code.any(|line| {
+        let words = ["unsafe {", "unsafe impl", "unsafe fn", "unsafe extern"];
+        words.iter().any(|word| line.contains(word))
+    })
+}
+
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).expect("a folder").flatten();
+    let paths = entries.map(|entry| entry.path());
+    paths
+        .flat_map(|path| match path.is_dir() {
+            true => sources(&path),
+            false => vec![path],
+        })
+        .collect()
+}
+
+#[test]
+fn unsafe_above_the_ring_is_argued_file_by_file() {
+    let text = read("ARCHITECTURE.md");
+    let argued: BTreeSet<&str> = quoted(&text).collect();
+    let mut there = 0;
+    for name in crates() {
+        // They hold the pointers; and the macro writes for others.
+        if ["segment", "core", "ring", "derive"].contains(&name.as_str()) {
+            continue;
+        }
+        let folder = root().join("crates").join(&name).join("src");
+        for file in sources(&folder) {
+            if !has_unsafe(&fs::read_to_string(&file).expect("a source")) {
+                continue;
+            }
+            let short = file.strip_prefix(&folder).expect("below it").display();
+            let short = format!("{name}/{short}");
+            assert!(
+                argued.contains(short.as_str()),
+                "ARCHITECTURE.md does not argue for the unsafe code in {short}"
+            );
+            there += 1;
+        }
+    }
+    assert!(there > 10, "only {there} files with unsafe code");
+}

@@ -61,7 +61,7 @@ fn a_server_with_a_pool_killed_at_each_step() {
                 outcome.is_ok() || outcome == gone,
                 "{outcome:?} at step {at}"
             );
-            let ended = manager.shutdown();
+            let ended = manager.shut_down();
             outcome.is_ok() && ended.is_ok()
         });
         nobody_is_left(at);

@@ -93,7 +93,7 @@ fn a_server_killed_at_each_step() {
             });
             assert!(came_through(&child.unwrap()));
         }
-        let ended = manager.shutdown();
+        let ended = manager.shut_down();
         // (Some die in the middle of their shutdown.)
         outcome.is_ok() && ended.is_ok()
     });

@@ -8,7 +8,7 @@ use multiproc_process::{Exit, Process, test};
 use multiproc_queue::Queue;
 use multiproc_segment::{CreateError, OpenError, Shared, list, look, remove_stale, unlink};
 use multiproc_tests::at_each_step;
-use multiproc_value::{Array, Item, Naming, ShareableList, SharedMemory, Value};
+use multiproc_value::{Array, Item, ShareableList, SharedMemory, Value};
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Mutex;
@@ -265,8 +265,6 @@ fn killed_while_two_race_for_a_stale_name() -> Outcome {
 /// Makes an object of that name; true if it can be opened, and is whole.
 type Maker = (&'static str, fn(&str), fn(&str) -> bool);
 
-const NAMING: Naming = Naming::new().mode(0o640);
-
 const MAKERS: [Maker; 5] = [
     (
         "queue",
@@ -298,7 +296,8 @@ const MAKERS: [Maker; 5] = [
         "list",
         |name| {
             let items = || (0..100).map(Item::from);
-            let made = ShareableList::open_or_create_with(name, NAMING, items);
+            let options = ShareableList::options().mode(0o640);
+            let made = options.open_or_create(name, items);
             std::mem::forget(made.unwrap());
         },
         |name| ShareableList::open(name).is_ok_and(|list| list.len() == 100),
@@ -306,7 +305,7 @@ const MAKERS: [Maker; 5] = [
     (
         "memory",
         |name| {
-            let made = SharedMemory::create_with(name, &NAMING, 10_000);
+            let made = SharedMemory::options().mode(0o640).create(name, 10_000);
             std::mem::forget(made.unwrap());
         },
         |name| SharedMemory::open(name).is_ok_and(|memory| memory.size() == 10_000),
@@ -335,8 +334,6 @@ fn killed_while_making_each_kind_of_object() -> Outcome {
 /// Made and opened by its options, temporary: `open_or_create`, once to make it and once more.
 type Temporary = (&'static str, fn(&str) -> Box<dyn std::any::Any>);
 
-const TEMPORARY: Naming = Naming::new().temporary(true);
-
 const TEMPORARIES: [Temporary; 6] = [
     ("shared", |name| {
         let options = Words::options().temporary(true);
@@ -356,10 +353,12 @@ const TEMPORARIES: [Temporary; 6] = [
     }),
     ("list", |name| {
         let items = || [Item::from(1), Item::from("two")];
-        Box::new(ShareableList::open_or_create_with(name, TEMPORARY, items).unwrap())
+        let options = ShareableList::options().temporary(true);
+        Box::new(options.open_or_create(name, items).unwrap())
     }),
     ("memory", |name| {
-        Box::new(SharedMemory::open_or_create_with(name, TEMPORARY, 5000).unwrap())
+        let options = SharedMemory::options().temporary(true);
+        Box::new(options.open_or_create(name, 5000).unwrap())
     }),
 ];
 

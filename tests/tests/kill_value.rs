@@ -195,8 +195,8 @@ fn killed_at_each_step_of_a_transfer_under_a_given_lock() -> Outcome {
     let unbalanced = Cell::new(0);
     at_each_step(6, |n| {
         let lock = Shared::new(Mutex::new(())).unwrap();
-        let from = Value::with_lock(100_i64, &lock).unwrap();
-        let to = Value::with_lock(0_i64, &lock).unwrap();
+        let from = Value::options().lock(&lock).build(100_i64).unwrap();
+        let to = Value::options().lock(&lock).build(0_i64).unwrap();
         let through = killed_at(n, || {
             let mut held = lock.lock().unwrap();
             *from.under(&mut held).unwrap() -= 30;

@@ -125,7 +125,7 @@ fn killed_at_each_step_of_a_put_beside_which_somebody_armed() {
         assert_eq!(queue.try_get(), Err(TryGetError::Empty));
         go.count();
         ended(&child);
-        queue.put_from(b"last").unwrap();
+        queue.put_bytes(b"last").unwrap();
         let mut got = Vec::new();
         while got.last().map(Vec::as_slice) != Some(b"last") {
             match queue.try_get() {

@@ -144,6 +144,7 @@ fn objects_handles_and_plain_words_belong_to_no_thread() {
         pipe::Address,
         value::Options<u64>,
         value::Item,
+        value::Iter<'static, value::Array<u64>>,
         value::FixedString<8>,
         process::Builder,
         process::Context,

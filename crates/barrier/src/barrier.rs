@@ -155,7 +155,8 @@ impl<const PLACES: usize> Barrier<PLACES> {
     }
 
     /// How many wait now. Stale as soon as it is said.
-    pub fn n_waiting(&self) -> usize {
+    #[doc(alias = "n_waiting")]
+    pub fn waiting(&self) -> usize {
         self.arrived(turn_of(self.word.load(Acquire))) // PAIRS barrier-turn
     }
 
@@ -191,6 +192,9 @@ impl<const PLACES: usize> Barrier<PLACES> {
 
     /// [`Barrier::wait`]; when the time is up, the barrier breaks for all.
     ///
+    /// *Blocks until* as many as it is for are in `wait`, or the time is up. *Wakes when* and
+    /// *if a peer dies*: as [`Barrier::wait`].
+    ///
     /// # Errors
     ///
     /// [`BrokenBarrier`].
@@ -201,6 +205,9 @@ impl<const PLACES: usize> Barrier<PLACES> {
     /// [`Barrier::wait`]; the last to arrive (who gets 0) runs its `action` before anybody
     /// is released. If that fails, the barrier breaks for the others; so it does when the
     /// action panics.
+    ///
+    /// *Blocks*, *wakes* and *if a peer dies*: as [`Barrier::wait`]; the others wait for the
+    /// action, too.
     ///
     /// # Errors
     ///
@@ -217,10 +224,12 @@ impl<const PLACES: usize> Barrier<PLACES> {
     /// [`Barrier::wait_with`]; when the time is up, the barrier breaks for all, also for one
     /// that runs its action.
     ///
+    /// *Blocks*, *wakes* and *if a peer dies*: as [`Barrier::wait_timeout`].
+    ///
     /// # Errors
     ///
     /// As [`Barrier::wait_with`].
-    pub fn wait_timeout_with<R: Outcome>(
+    pub fn wait_with_timeout<R: Outcome>(
         &self,
         timeout: Duration,
         action: impl FnOnce() -> R,
@@ -229,6 +238,8 @@ impl<const PLACES: usize> Barrier<PLACES> {
     }
 
     /// [`Barrier::wait_with`] with a deadline.
+    ///
+    /// *Blocks*, *wakes* and *if a peer dies*: as [`Barrier::wait_timeout`].
     ///
     /// # Errors
     ///
@@ -457,7 +468,7 @@ impl<const PLACES: usize> fmt::Debug for Barrier<PLACES> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Barrier")
             .field("parties", &self.parties())
-            .field("n_waiting", &self.n_waiting())
+            .field("waiting", &self.waiting())
             .field("broken", &self.is_broken())
             .finish_non_exhaustive()
     }

@@ -64,7 +64,7 @@ fn lockstep(parties: usize, rounds: u64) {
         })
         .collect();
     children.iter().for_each(ends_well);
-    assert_eq!((b.n_waiting(), b.is_broken()), (0, false));
+    assert_eq!((b.waiting(), b.is_broken()), (0, false));
     // All indices, each once per round.
     let sum = (parties * (parties - 1) / 2) as u64;
     assert_eq!(at[7].load(SeqCst), sum * rounds);
@@ -132,13 +132,13 @@ fn abort_breaks_it_for_all() {
     let b = barrier(5);
     let waiters: Vec<Process> = (0..4).map(|_| broken(&b)).collect();
     waiters.iter().for_each(blocked);
-    assert_eq!(b.n_waiting(), 4);
+    assert_eq!(b.waiting(), 4);
     b.abort();
     waiters.iter().for_each(ends_well);
     assert!(b.is_broken());
     assert_eq!(b.wait(), Err(BrokenBarrier));
     b.abort();
-    assert_eq!((b.n_waiting(), b.is_broken()), (0, true));
+    assert_eq!((b.waiting(), b.is_broken()), (0, true));
 }
 
 /// B7: a broken barrier is as new after a reset.
@@ -164,7 +164,7 @@ fn reset_breaks_it_for_those_who_wait() {
     waiters.iter().for_each(blocked);
     b.reset();
     waiters.iter().for_each(ends_well);
-    assert_eq!((b.n_waiting(), b.is_broken()), (0, false));
+    assert_eq!((b.waiting(), b.is_broken()), (0, false));
     b.reset();
     assert!(!b.is_broken());
 }
@@ -219,10 +219,10 @@ fn an_action_that_panics_breaks_it() {
 /// B14: parties, n_waiting, broken; none at all, or too many, are refused.
 fn numbers_and_refusals() {
     let b = barrier(3);
-    assert_eq!((b.parties(), b.n_waiting(), b.is_broken()), (3, 0, false));
+    assert_eq!((b.parties(), b.waiting(), b.is_broken()), (3, 0, false));
     let waiter = start(|| _ = b.wait().unwrap());
     blocked(&waiter);
-    assert_eq!((b.parties(), b.n_waiting(), b.is_broken()), (3, 1, false));
+    assert_eq!((b.parties(), b.waiting(), b.is_broken()), (3, 1, false));
     assert_eq!(Barrier::try_new(0).err(), Some(PartiesError::Zero));
     let many = PartiesError::TooMany {
         parties: 65,
@@ -253,7 +253,7 @@ fn a_killed_waiter_breaks_it() {
         slowest = slowest.max(begun.elapsed());
         assert!(b.is_broken());
         b.reset();
-        assert_eq!(b.n_waiting(), 0);
+        assert_eq!(b.waiting(), 0);
     }
     println!("slowest: {slowest:?}");
     drop(b);
@@ -285,7 +285,7 @@ fn a_killed_action_breaks_it() {
     let victim = start(|| {
         let _ = b.wait_with(|| -> () { for_ever() });
     });
-    until("the last to arrive", || b.n_waiting() == 2);
+    until("the last to arrive", || b.waiting() == 2);
     // One more, who is for the next turn.
     let outside = broken(&b);
     blocked(&outside);
@@ -317,7 +317,7 @@ fn more_processes_than_parties() {
             .map(|_| start(|| assert!(b.wait_with(slow).is_ok())))
             .collect();
         all.iter().for_each(ends_well);
-        assert_eq!((b.n_waiting(), b.is_broken()), (0, false));
+        assert_eq!((b.waiting(), b.is_broken()), (0, false));
     }
 }
 
@@ -341,18 +341,18 @@ fn debug_tells() {
     let b = barrier(2);
     assert_eq!(
         format!("{:?}", *b),
-        "Barrier { parties: 2, n_waiting: 0, broken: false, .. }"
+        "Barrier { parties: 2, waiting: 0, broken: false, .. }"
     );
     let waiter = broken(&b);
     blocked(&waiter);
     assert_eq!(
         format!("{:?}", *b),
-        "Barrier { parties: 2, n_waiting: 1, broken: false, .. }"
+        "Barrier { parties: 2, waiting: 1, broken: false, .. }"
     );
     b.abort();
     ends_well(&waiter);
     assert_eq!(
         format!("{:?}", *b),
-        "Barrier { parties: 2, n_waiting: 0, broken: true, .. }"
+        "Barrier { parties: 2, waiting: 0, broken: true, .. }"
     );
 }

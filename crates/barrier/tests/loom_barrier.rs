@@ -65,7 +65,7 @@ fn two_pass(bound: usize) {
         };
         let sum = rounds(&p, 0, 1) + other.join().unwrap();
         assert_eq!(sum, 1, "indices 0 and 1");
-        assert_eq!(p.barrier.n_waiting(), 0);
+        assert_eq!(p.barrier.waiting(), 0);
     });
 }
 
@@ -163,7 +163,7 @@ fn model_the_dead_do_not_count() {
                 thread::spawn(move || die_at(steps, || p.barrier.wait()).is_some())
             };
             assert!(!victim.join().unwrap());
-            assert_eq!(p.barrier.n_waiting(), 1);
+            assert_eq!(p.barrier.waiting(), 1);
             let other = spawn_wait(&p);
             assert!(p.barrier.wait().is_err());
             assert!(other.join().unwrap().is_err());

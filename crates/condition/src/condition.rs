@@ -108,6 +108,9 @@ impl<const WAITERS: usize> Condition<WAITERS> {
     /// [`Condition::wait`], for so long at most; then the lock is taken back, however long that
     /// takes. True: notified; false: the time was up.
     ///
+    /// *Blocks until* notified or the time is up, and then until the lock is free. *Wakes when*
+    /// and *if a peer dies*: as [`Condition::wait`].
+    ///
     /// # Errors
     ///
     /// [`WaitError`], with the guard.
@@ -125,6 +128,8 @@ impl<const WAITERS: usize> Condition<WAITERS> {
 
     /// [`Condition::wait_timeout`] with a deadline.
     ///
+    /// *Blocks*, *wakes* and *if a peer dies*: as there.
+    ///
     /// # Errors
     ///
     /// [`WaitError`], with the guard.
@@ -137,6 +142,7 @@ impl<const WAITERS: usize> Condition<WAITERS> {
         guard: G,
         deadline: Deadline,
     ) -> Result<(G, bool), WaitError<G>> {
+        // The caller's mistake, who has given no guard but a bare lock.
         assert!(guard.is_held(), "wait needs the lock to be held");
         let Some(place) = self.enter() else {
             return Err(WaitError::Full(guard));
@@ -159,6 +165,8 @@ impl<const WAITERS: usize> Condition<WAITERS> {
 
     /// [`Condition::wait`] until `predicate` is true, which is looked at under the lock, at
     /// first before any waiting; the guard, and the predicate's own value.
+    ///
+    /// *Blocks*, *wakes* and *if a peer dies*: as [`Condition::wait`], each time.
     ///
     /// # Errors
     ///
@@ -183,6 +191,8 @@ impl<const WAITERS: usize> Condition<WAITERS> {
 
     /// [`Condition::wait_for`], for so long at most, counted from the call; then the value
     /// is the predicate's last, whatever it was.
+    ///
+    /// *Blocks*, *wakes* and *if a peer dies*: as [`Condition::wait_timeout`], each time.
     ///
     /// # Errors
     ///
@@ -223,7 +233,20 @@ impl<const WAITERS: usize> Condition<WAITERS> {
         self.choose(n);
     }
 
+    /// Wakes the one who has waited longest, if anybody does. See [`Condition::notify`].
+    ///
+    /// Never blocks, and *if a peer dies*: as there.
+    ///
+    /// # Panics
+    ///
+    /// As [`Condition::notify`].
+    pub fn notify_one<G: Lockable>(&self, held: &G) {
+        self.notify(held, 1);
+    }
+
     /// Wakes all who wait. See [`Condition::notify`].
+    ///
+    /// Never blocks, and *if a peer dies*: as there.
     ///
     /// # Panics
     ///

@@ -67,7 +67,7 @@ mod locks {
         type Released = &'a Lock;
 
         fn is_held(&self) -> bool {
-            self.locked()
+            self.is_locked()
         }
 
         fn release_all(self) -> &'a Lock {

@@ -201,7 +201,7 @@ fn wait_says_whether_it_was_notified() {
         .condition
         .wait_timeout(w.lock.lock().unwrap(), PATIENCE)
         .unwrap();
-    assert!(notified && w.lock.locked());
+    assert!(notified && w.lock.is_locked());
     drop(guard);
     ends_well(&other);
 }
@@ -339,7 +339,7 @@ fn a_recursive_lock_is_released_at_all_levels() {
         until("it to be notified", || c.waiting() == 0);
     }
     ends_well(&child);
-    assert!(!lock.locked());
+    assert!(!lock.is_locked());
 }
 
 fn ping<G: Lockable>(c: &Condition, lock: impl Fn() -> G) {
@@ -373,7 +373,7 @@ fn works_with_any_lock() {
     });
     ping(&c, || rlock.lock().unwrap());
     ping(&c, || mutex.lock().unwrap());
-    assert!(!lock.locked() && !rlock.locked() && !mutex.locked());
+    assert!(!lock.is_locked() && !rlock.is_locked() && !mutex.is_locked());
 }
 
 fn a_notify_is_not_remembered() {
@@ -527,7 +527,7 @@ fn a_full_table_is_an_error() {
     let Err(WaitError::Full(guard)) = full else {
         panic!("{full:?}");
     };
-    assert!(s.lock.locked(), "it was not released");
+    assert!(s.lock.is_locked(), "it was not released");
     s.condition.notify(&guard, 1);
     drop(guard);
     ends_well(&two[0]);

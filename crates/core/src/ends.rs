@@ -108,7 +108,7 @@ pub struct Ends {
 /// Why an end cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
-pub enum EndError {
+pub enum RegisterError {
     /// It was closed, or the process that it was borrowed from has closed it.
     #[error("this end is closed")]
     Closed,
@@ -154,8 +154,8 @@ impl Ends {
     ///
     /// # Errors
     ///
-    /// [`EndError::Full`] when every slot is held by a living process; [`EndError::Busy`].
-    pub fn register(&self) -> Result<End, EndError> {
+    /// [`RegisterError::Full`] when every slot is held by a living process; [`RegisterError::Busy`].
+    pub fn register(&self) -> Result<End, RegisterError> {
         let end = End::later();
         self.take_slot(&end)?;
         Ok(end)
@@ -163,12 +163,12 @@ impl Ends {
 
     /// A stopped holder makes us wait, but not for ever; a dead one does not (its half-done
     /// change needs no repair: see the essay).
-    fn lock(&self) -> Result<RobustGuard<'_>, EndError> {
+    fn lock(&self) -> Result<RobustGuard<'_>, RegisterError> {
         let held = self.lock.acquire(Deadline::after(MOST_BUSY));
-        held.map_err(|_| EndError::Busy)
+        held.map_err(|_| RegisterError::Busy)
     }
 
-    fn take_slot(&self, end: &End) -> Result<(), EndError> {
+    fn take_slot(&self, end: &End) -> Result<(), RegisterError> {
         let me = Identity::me();
         let held = self.lock()?;
         if end.valid_in.load(Relaxed) == fork::generation() {
@@ -177,7 +177,7 @@ impl Ends {
         let free = self.slots.iter().position(|s| s.owner.load(Acquire) == 0); // PAIRS slot-free
         let index = match free {
             Some(index) => index,
-            None => self.dead_slot().ok_or(EndError::Full)?,
+            None => self.dead_slot().ok_or(RegisterError::Full)?,
         };
         let slot = &self.slots[index];
         if self.high.load(Relaxed) as usize <= index {
@@ -405,10 +405,10 @@ impl End {
     ///
     /// # Errors
     ///
-    /// [`EndError::Closed`] once closed, here or by the parent that held it;
-    /// [`EndError::Full`] when it would have to be registered and cannot.
+    /// [`RegisterError::Closed`] once closed, here or by the parent that held it;
+    /// [`RegisterError::Full`] when it would have to be registered and cannot.
     #[inline]
-    pub fn check(&self, ends: &Ends) -> Result<(), EndError> {
+    pub fn check(&self, ends: &Ends) -> Result<(), RegisterError> {
         if self.valid_in.load(Relaxed) == fork::generation() {
             return Ok(());
         }
@@ -426,18 +426,18 @@ impl End {
     }
 
     #[cold]
-    fn adopt(&self, ends: &Ends) -> Result<(), EndError> {
+    fn adopt(&self, ends: &Ends) -> Result<(), RegisterError> {
         if self.index.load(Relaxed) == LATER {
             return ends.take_slot(self);
         }
-        let slot = self.slot(ends).ok_or(EndError::Closed)?;
+        let slot = self.slot(ends).ok_or(RegisterError::Closed)?;
         match self.owner(slot) {
             Some(id) if id == Identity::me() => {
                 self.valid_in.store(fork::generation(), Relaxed);
                 Ok(())
             }
             Some(id) if id.is_alive() => ends.take_slot(self),
-            _ => Err(EndError::Closed),
+            _ => Err(RegisterError::Closed),
         }
     }
 
@@ -458,8 +458,8 @@ impl End {
     ///
     /// # Errors
     ///
-    /// [`EndError`].
-    pub fn travel(&self, ends: &Ends) -> Result<Ticket, EndError> {
+    /// [`RegisterError`].
+    pub fn travel(&self, ends: &Ends) -> Result<Ticket, RegisterError> {
         self.check(ends)?;
         let end = Self::later();
         end.check(ends)?;
@@ -485,18 +485,18 @@ impl End {
     ///
     /// # Errors
     ///
-    /// [`EndError::Closed`]: the sender died first, or somebody took it already;
-    /// [`EndError::Busy`].
-    pub fn arrive(ends: &Ends, ticket: Ticket) -> Result<Self, EndError> {
+    /// [`RegisterError::Closed`]: the sender died first, or somebody took it already;
+    /// [`RegisterError::Busy`].
+    pub fn arrive(ends: &Ends, ticket: Ticket) -> Result<Self, RegisterError> {
         let slot = ends.slots.get(ticket.index as usize);
-        let slot = slot.ok_or(EndError::Closed)?;
+        let slot = slot.ok_or(RegisterError::Closed)?;
         let me = Identity::me();
-        let sender = Identity::from_bits(ticket.owner).ok_or(EndError::Closed)?;
+        let sender = Identity::from_bits(ticket.owner).ok_or(RegisterError::Closed)?;
         // Against those who find the sender dead and take its slot.
         let _held = ends.lock()?;
         let current = slot.generation.load(Acquire) == ticket.generation; // PAIRS slot-given-up
         if !current || slot.owner.load(Acquire) != ticket.owner {
-            return Err(EndError::Closed); // PAIRS slot-owned
+            return Err(RegisterError::Closed); // PAIRS slot-owned
         }
         step!("ends: about to arrive");
         slot.owner.store(me.to_bits(), Release); // PAIRS slot-owned
@@ -504,7 +504,7 @@ impl End {
         if !sender.is_alive() {
             // Perhaps it was dead before the end was ours, and somebody has told of that.
             slot.owner.store(ticket.owner, Release); // PAIRS slot-owned
-            return Err(EndError::Closed);
+            return Err(RegisterError::Closed);
         }
         let generation = ticket.generation & !TRAVELS;
         slot.generation.store(generation, Release); // PAIRS slot-given-up

@@ -36,8 +36,9 @@
 //!
 //! # Invariants
 //!
-//! 1. Nobody sleeps but through [`wait`], and no sleep is longer than a slice
-//!    ([`wait::SLICE`]): whatever wake-up a killed process took with it costs one slice.
+//! 1. Nobody sleeps on a word but through [`wait`], and no such sleep is longer than a slice
+//!    ([`wait::SLICE`]): whatever wake-up a killed process took with it costs one slice. (What the
+//!    kernel tells of, the end of a process above all, is waited for through [`fd`].)
 //! 2. Nobody is declared dead by a clock. The kernel says so (robust list, /proc).
 //! 3. What this layer reads from shared memory (words, owners, generations) is a number;
 //!    no value of it becomes an address or an index unchecked.

@@ -4,7 +4,7 @@ mod board;
 
 use board::until;
 use common::{Dice, Outcome, for_ever, in_bare_fork};
-use multiproc_core::ends::{End, EndError, Ends, Holders, MOST_ENDS};
+use multiproc_core::ends::{End, Ends, Holders, MOST_ENDS, RegisterError};
 use multiproc_core::handover;
 use multiproc_core::identity::Identity;
 use multiproc_process::{Exit, Process, test};
@@ -66,12 +66,12 @@ fn a_closed_end_stays_closed() -> Outcome {
     let end = ends.register()?;
     assert!(end.close(&ends));
     assert!(!end.close(&ends));
-    assert_eq!(end.check(&ends), Err(EndError::Closed));
-    assert_eq!(End::closed().check(&ends), Err(EndError::Closed));
-    assert_eq!(end.another(&ends).check(&ends), Err(EndError::Closed));
+    assert_eq!(end.check(&ends), Err(RegisterError::Closed));
+    assert_eq!(End::closed().check(&ends), Err(RegisterError::Closed));
+    assert_eq!(end.another(&ends).check(&ends), Err(RegisterError::Closed));
     // Also when its slot is somebody else's by now.
     let next = ends.register()?;
-    assert_eq!(end.check(&ends), Err(EndError::Closed));
+    assert_eq!(end.check(&ends), Err(RegisterError::Closed));
     assert!(!end.close(&ends));
     next.check(&ends)?;
     assert_eq!(ends.holders(), Holders::Alive);
@@ -144,7 +144,7 @@ fn a_copy_in_a_child_is_closed_once_the_parent_closed_it() -> Outcome {
     let (mut go, mut went) = pipe()?;
     let child = Process::start(|| {
         go.read_exact(&mut [0]).unwrap();
-        assert_eq!(end.check(&ends), Err(EndError::Closed));
+        assert_eq!(end.check(&ends), Err(RegisterError::Closed));
         assert!(!end.close(&ends));
     })?;
     assert!(end.close(&ends));
@@ -167,7 +167,7 @@ fn an_end_that_is_handed_over_is_the_childs() -> Outcome {
         assert!(ends.all_closed());
     })?;
     handover::to(child.pid(), || assert!(!end.close(&ends)));
-    assert_eq!(end.check(&ends), Err(EndError::Closed));
+    assert_eq!(end.check(&ends), Err(RegisterError::Closed));
     assert_eq!(ends.holders(), Holders::Alive);
     assert!(!ends.all_closed());
     went.write_all(b"!")?;
@@ -202,17 +202,17 @@ fn an_end_handed_to_a_dead_child_is_gone() -> Outcome {
 fn a_full_table_is_an_error_until_somebody_closes() -> Outcome {
     let ends = table();
     let mut all: Vec<End> = (0..MOST_ENDS).map(|_| ends.register().unwrap()).collect();
-    assert_eq!(ends.register().unwrap_err(), EndError::Full);
+    assert_eq!(ends.register().unwrap_err(), RegisterError::Full);
     assert_eq!(
-        EndError::Full.to_string(),
+        RegisterError::Full.to_string(),
         "512 ends of this kind are in use already"
     );
     // A clone waits for a place, and says so when it is used.
     let clone = all[0].another(&ends);
-    assert_eq!(clone.check(&ends), Err(EndError::Full));
+    assert_eq!(clone.check(&ends), Err(RegisterError::Full));
     assert!(all.swap_remove(100).close(&ends));
     clone.check(&ends)?;
-    assert_eq!(ends.register().unwrap_err(), EndError::Full);
+    assert_eq!(ends.register().unwrap_err(), RegisterError::Full);
     assert_eq!(ends.count_alive(), MOST_ENDS);
     assert!(all.iter().all(|end| end.close(&ends)));
     assert!(clone.close(&ends));
@@ -231,7 +231,7 @@ fn a_full_table_of_dead_owners_is_taken_over() -> Outcome {
     })?;
     assert_eq!(child.join()?, Exit::Signal(libc::SIGKILL));
     let new: Vec<End> = (1..MOST_ENDS).map(|_| ends.register().unwrap()).collect();
-    assert_eq!(ends.register().unwrap_err(), EndError::Full);
+    assert_eq!(ends.register().unwrap_err(), RegisterError::Full);
     assert_eq!(ends.count_alive(), MOST_ENDS);
     assert!(new.iter().all(|end| end.close(&ends)));
     mine.check(&ends)?;

@@ -179,6 +179,8 @@ impl Event {
     }
 
     /// [`Event::wait_timeout`] with a deadline.
+    ///
+    /// *Blocks*, *wakes* and *if a peer dies*: as there.
     #[must_use = "false: the event was not set in time"]
     #[inline]
     pub fn wait_until(&self, deadline: Deadline) -> bool {

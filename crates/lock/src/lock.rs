@@ -47,7 +47,7 @@ use std::time::Duration;
 /// lock.acquire().unwrap();
 /// let child = Process::start(|| lock.release())?; // not the one who acquired it
 /// assert!(child.join()?.success());
-/// assert!(!lock.locked());
+/// assert!(!lock.is_locked());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
@@ -195,8 +195,8 @@ impl Lock {
     }
 
     /// Is it held, by whomever? Stale as soon as it is said.
-    #[doc(alias = "is_locked")]
-    pub fn locked(&self) -> bool {
+    #[doc(alias = "locked")]
+    pub fn is_locked(&self) -> bool {
         self.state.load(Relaxed) & !WAITERS != 0
     }
 

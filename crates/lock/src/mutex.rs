@@ -153,8 +153,8 @@ impl<T> Mutex<T> {
     }
 
     /// Is it held, by whomever? Stale as soon as it is said.
-    #[doc(alias = "is_locked")]
-    pub fn locked(&self) -> bool {
+    #[doc(alias = "locked")]
+    pub fn is_locked(&self) -> bool {
         self.lock.is_held()
     }
 

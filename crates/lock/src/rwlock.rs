@@ -222,7 +222,8 @@ impl<T, const READERS: usize> RwLock<T, READERS> {
     }
 
     /// Does anybody read or write? Stale as soon as it is said.
-    pub fn locked(&self) -> bool {
+    #[doc(alias = "locked")]
+    pub fn is_locked(&self) -> bool {
         self.gate.is_held() || self.readers() > 0
     }
 

@@ -93,20 +93,20 @@ fn l4_a_guard_releases_on_return_and_on_panic() {
     let lock = shared();
     let early = || {
         let _held = lock.lock().unwrap();
-        assert!(lock.locked());
-        if lock.locked() {
+        assert!(lock.is_locked());
+        if lock.is_locked() {
             return 1;
         }
         2
     };
     assert_eq!(early(), 1);
-    assert!(!lock.locked());
+    assert!(!lock.is_locked());
     let panics = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         let _held = lock.lock().unwrap();
         panic!("on purpose");
     }));
     assert!(panics.is_err());
-    assert!(!lock.locked());
+    assert!(!lock.is_locked());
     lock.try_acquire().unwrap(); // a panic is no death
 }
 
@@ -126,7 +126,7 @@ fn l5_a_timed_acquire_ends_after_its_timeout() -> Outcome {
         }
     })?;
     ends_well(&child);
-    assert!(lock.locked());
+    assert!(lock.is_locked());
     Ok(())
 }
 
@@ -139,7 +139,7 @@ fn l7_anybody_releases_what_another_acquired() -> Outcome {
         lock.acquire().unwrap(); // and C releases this one
     })?;
     ends_well(&b);
-    assert!(lock.locked());
+    assert!(lock.is_locked());
     let c = Process::start(|| lock.release().unwrap())?;
     ends_well(&c);
     // B had ended when C released: so somebody died holding it, and is not forgotten.
@@ -175,7 +175,7 @@ fn l7_anybody_releases_what_another_acquired() -> Outcome {
 fn l7_a_release_of_a_free_lock_is_an_error_and_leaves_it_free() -> Outcome {
     let lock = shared();
     assert_eq!(lock.release(), Err(NotHeld));
-    assert!(!lock.locked());
+    assert!(!lock.is_locked());
     let child = Process::start(|| assert_eq!(lock.release(), Err(NotHeld)))?;
     ends_well(&child);
     lock.try_acquire().unwrap();
@@ -221,20 +221,20 @@ fn l8_a_second_thread_waits_like_another_process() {
 fn l10_l11_locked_is_seen_by_all() -> Outcome {
     let lock = shared();
     let go = Counter::new();
-    assert!(!lock.locked());
+    assert!(!lock.is_locked());
     let child = Process::start(|| {
         lock.acquire().unwrap();
-        assert!(lock.locked());
+        assert!(lock.is_locked());
         go.set(1);
         go.reach(2);
         lock.release().unwrap();
-        assert!(!lock.locked());
+        assert!(!lock.is_locked());
     })?;
     go.reach(1);
-    assert!(lock.locked());
+    assert!(lock.is_locked());
     go.set(2);
     ends_well(&child);
-    assert!(!lock.locked());
+    assert!(!lock.is_locked());
     Ok(())
 }
 
@@ -249,7 +249,7 @@ fn l14_a_child_passes_the_lock_on_to_its_own() -> Outcome {
         lock.release().unwrap();
     })?;
     ends_well(&child);
-    assert!(!lock.locked());
+    assert!(!lock.is_locked());
     Ok(())
 }
 
@@ -261,7 +261,7 @@ fn f1_a_killed_holder_is_reported_until_mended() -> Outcome {
         kill_me();
     })?;
     assert_eq!(ends(&child), Exit::Signal(libc::SIGKILL));
-    assert!(lock.locked()); // until somebody looks
+    assert!(lock.is_locked()); // until somebody looks
     let Err(OwnerDied(held)) = lock.lock() else {
         panic!()
     };
@@ -269,7 +269,7 @@ fn f1_a_killed_holder_is_reported_until_mended() -> Outcome {
     drop(held);
     // Not mended: everybody is told, however they ask, and nothing is left held by an error.
     assert!(lock.acquire().is_err());
-    assert!(!lock.locked());
+    assert!(!lock.is_locked());
     assert!(matches!(
         lock.try_acquire(),
         Err(TryAcquireError::OwnerDied(_))
@@ -295,7 +295,7 @@ fn f1_a_killed_holder_is_reported_until_mended() -> Outcome {
     };
     held.mended();
     held.keep();
-    assert!(lock.locked());
+    assert!(lock.is_locked());
     lock.release()?;
     Ok(())
 }
@@ -388,20 +388,20 @@ fn a_guard_releases_its_own_acquisition_only() -> Outcome {
     lock.release()?;
     let second = lock.lock().unwrap();
     drop(first);
-    assert!(lock.locked());
+    assert!(lock.is_locked());
     drop(second);
-    assert!(!lock.locked());
+    assert!(!lock.is_locked());
     let third = lock.lock().unwrap();
     lock.release()?;
     drop(third); // free already: nothing to do
-    assert!(!lock.locked());
+    assert!(!lock.is_locked());
     Ok(())
 }
 
 fn a_kept_guard_releases_nothing() -> Outcome {
     let lock = shared();
     lock.lock().unwrap().keep();
-    assert!(lock.locked());
+    assert!(lock.is_locked());
     // And it does not count any more as a guard.
     let child = Process::start(|| lock.release().unwrap())?;
     ends_well(&child);
@@ -414,14 +414,14 @@ fn a_guard_copied_by_fork_releases_nothing() {
     let mut held = Some(lock.lock().unwrap());
     let status = in_bare_fork(|| {
         held = None;
-        assert!(lock.locked());
+        assert!(lock.is_locked());
         assert!(lock.acquire_timeout(SHORT).is_err());
     })
     .unwrap();
     assert_eq!(status, 0);
-    assert!(lock.locked());
+    assert!(lock.is_locked());
     drop(held);
-    assert!(!lock.locked());
+    assert!(!lock.is_locked());
 }
 
 fn no_process_is_started_while_a_guard_is_held() {
@@ -619,7 +619,7 @@ fn garbage_in_the_words_hangs_nobody() -> Outcome {
             // SAFETY: inside the lock, aligned; the lock uses atomics too.
             unsafe { &*words.add(word) }.store(if word == 0 { garbage } else { n }, Relaxed);
         }
-        let _ = (lock.locked(), format!("{:?}", *lock));
+        let _ = (lock.is_locked(), format!("{:?}", *lock));
         match lock.acquire_timeout(PATIENCE) {
             Err(AcquireTimeoutError::Timeout) => panic!("{garbage:x} is held by nobody"),
             Err(AcquireTimeoutError::OwnerDied(mut held)) => held.mended(),

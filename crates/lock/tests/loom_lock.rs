@@ -101,7 +101,7 @@ fn three_add(bound: usize) {
         let held = p.lock.lock().unwrap();
         assert_eq!(p.sum(false), 3);
         drop(held);
-        assert!(!p.lock.locked());
+        assert!(!p.lock.is_locked());
     });
 }
 
@@ -247,7 +247,7 @@ fn readers_and_a_writer(bound: usize) {
         writer.join().unwrap();
         assert!(seen.iter().all(|&n| n <= 1), "{seen:?}");
         assert_eq!(read(&p), 1);
-        assert!(!p.lock.locked());
+        assert!(!p.lock.is_locked());
     });
 }
 

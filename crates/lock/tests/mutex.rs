@@ -60,7 +60,7 @@ fn data_is_shared_and_excluded() -> Outcome {
 fn refused_while_held_and_given_when_free() -> Outcome {
     let data = shared(1_u8);
     let stage = Counter::new();
-    assert!(!data.locked());
+    assert!(!data.is_locked());
     let child = Process::start(|| {
         let held = data.lock().unwrap();
         stage.set(1);
@@ -68,7 +68,7 @@ fn refused_while_held_and_given_when_free() -> Outcome {
         drop(held);
     })?;
     stage.reach(1);
-    assert!(data.locked());
+    assert!(data.is_locked());
     assert!(matches!(data.try_lock(), Err(TryAcquireError::Held)));
     assert!(matches!(
         data.lock_timeout(Duration::ZERO),
@@ -242,11 +242,11 @@ fn a_fork_copies_no_ownership() {
     let status = in_bare_fork(|| {
         assert!(data.lock_timeout(SHORT).is_err());
         held = None; // the copy does nothing
-        assert!(data.locked());
+        assert!(data.is_locked());
     })
     .unwrap();
     assert_eq!(status, 0);
-    assert!(data.locked());
+    assert!(data.is_locked());
     drop(held);
     assert_eq!(*data.try_lock().unwrap(), 1);
 }
@@ -402,7 +402,7 @@ fn errors_go_without_their_guard() -> Outcome {
         error.to_string(),
         "the last holder died holding the lock, and nobody has mended what it protects"
     );
-    assert!(!data.locked()); // the guard went with the error
+    assert!(!data.is_locked()); // the guard went with the error
     assert_eq!(*data.lock().unwrap_err().into_guard(), 3);
     Ok(())
 }

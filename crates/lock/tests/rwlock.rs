@@ -63,7 +63,7 @@ fn many_read_and_one_writes() -> Outcome {
     assert!(matches!(data.try_read(), Err(TryAcquireError::Held)));
     assert!(matches!(data.try_write(), Err(TryAcquireError::Held)));
     drop(held);
-    assert!(!data.locked());
+    assert!(!data.is_locked());
     Ok(())
 }
 
@@ -271,7 +271,7 @@ fn a_fork_copies_no_ownership() {
     assert_eq!(in_bare_fork(|| held = None).unwrap(), 0);
     assert!(data.try_read().is_err());
     drop(held);
-    assert!(!data.locked());
+    assert!(!data.is_locked());
     drop(data.read().unwrap());
 }
 

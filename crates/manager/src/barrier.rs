@@ -188,7 +188,7 @@ proxy! {
     /// let manager = Manager::start()?;
     /// let alone = manager.barrier(1)?;
     /// assert_eq!(alone.wait()?, 0);
-    /// # manager.shutdown()?;
+    /// # manager.shut_down()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[doc(alias = "BarrierProxy")]

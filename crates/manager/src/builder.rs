@@ -206,6 +206,8 @@ impl Builder {
 
     /// A server in this process, which serves once it is told to: see [`Server`].
     ///
+    /// Never blocks.
+    ///
     /// # Errors
     ///
     /// [`ServeError`]; above all, somebody listens there. Over TCP a [key](Builder::key) is

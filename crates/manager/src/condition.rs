@@ -181,7 +181,7 @@ proxy! {
     /// changed.wait_for(|| Ok(steps.get()? == 3))?;
     /// drop(held);
     /// child.join()?.ok()?;
-    /// manager.shutdown()?;
+    /// manager.shut_down()?;
     /// # Ok(())
     /// # }
     /// ```

@@ -209,7 +209,7 @@ proxy! {
     /// stock.fetch_add("apples", 4)?;
     /// assert_eq!(stock.get("apples")?, Some(7));
     /// assert_eq!(stock.update("apples", |n| n.map(|n| n * 2))?, Some(14));
-    /// # manager.shutdown()?;
+    /// # manager.shut_down()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///

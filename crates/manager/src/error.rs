@@ -263,7 +263,7 @@ errors! {
     }
     /// Why a semaphore was not released.
     #[doc(alias = "ValueError")]
-    PermitError {
+    ReleasePermitError {
         /// It would be above its bound. It is as it was.
         TooMany = Failure::NotHeld, "the semaphore would be above its bound"
     }
@@ -385,7 +385,7 @@ pub enum StartError {
 /// Why a manager was not shut down in order. It is killed then, if it is this process's child.
 #[derive(Debug, Error)]
 #[non_exhaustive]
-pub enum ShutdownError {
+pub enum ShutDownError {
     /// The server was started by another process, or connected to.
     #[error("only who started the server shuts it down")]
     NotOwner,

@@ -79,7 +79,7 @@ proxy! {
     /// let runner = Process::start(|| go.wait().unwrap())?;
     /// go.set()?;
     /// runner.join()?.ok()?;
-    /// manager.shutdown()?;
+    /// manager.shut_down()?;
     /// # Ok(())
     /// # }
     /// ```

@@ -12,7 +12,7 @@
 //! })?;
 //! join_all(children)?;
 //! assert_eq!(visits.get("a")?, Some(2));
-//! manager.shutdown()?;
+//! manager.shut_down()?;
 //! # Ok(())
 //! # }
 //! ```
@@ -39,7 +39,10 @@
 //!
 //! Each call through a proxy is a message to the server and one back, over shared memory where
 //! the address is of this machine, over a socket otherwise. A thread that calls has a connection
-//! for itself meanwhile; a forked child opens its own.
+//! for itself meanwhile; a forked child opens its own. So every one of them *blocks until* the
+//! server has answered. It *wakes when* the answer comes. *If a peer dies*: when it is the server,
+//! an error within 100 ms; of other clients only what they held is noticed. Methods that wait for
+//! more than an answer (`get`, `acquire`, `wait`, …) say so.
 //!
 //! *Get, change, set* through a proxy loses what others set in between: the best-known trap of
 //! managers. `fetch_add`, `update`, `compare_and_set`, `extend`, `entry` and the like are one step
@@ -125,9 +128,9 @@ pub use condition::Condition;
 pub use dict::{Dict, Entry, Iter as DictIter};
 pub use error::{
     BarrierError, BindError, CallError, ConditionError, ConnectError, FetchError, GetError,
-    GetTimeoutError, IndexError, InvalidAddress, IterError, MemoryError, PermitError, PublishError,
-    PutError, PutTimeoutError, ReleaseError, RemoteError, ServeError, ShutdownError, StartError,
-    TaskDoneError, TryGetError, TryPutError,
+    GetTimeoutError, IndexError, InvalidAddress, IterError, MemoryError, PublishError, PutError,
+    PutTimeoutError, ReleaseError, ReleasePermitError, RemoteError, ServeError, ShutDownError,
+    StartError, TaskDoneError, TryGetError, TryPutError,
 };
 pub use event::Event;
 pub(crate) use handle::Handle;

@@ -213,7 +213,7 @@ proxy! {
     /// let held = lock.lock()?;
     /// assert!(!lock.try_acquire()?);
     /// drop(held);
-    /// # manager.shutdown()?;
+    /// # manager.shut_down()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[doc(alias = "AcquirerProxy")]

@@ -5,7 +5,7 @@ use crate::builder::{Builder, News, Seat};
 use crate::condition::Condition;
 use crate::dict::Dict;
 use crate::error::{
-    CallError, Failed, Failure, MemoryError, PublishError, ServeError, ShutdownError, StartError,
+    CallError, Failed, Failure, MemoryError, PublishError, ServeError, ShutDownError, StartError,
 };
 use crate::event::Event;
 use crate::handle::{Handle, Proxy};
@@ -130,8 +130,10 @@ impl Server {
         serve(&self.core, &self.listener)
     }
 
-    /// Stops it, from another thread: it accepts nobody any more, and its clients get an error.
-    pub fn shutdown(&self) {
+    /// Stops it, from another thread: it accepts nobody any more, and its clients get an error. Does
+    /// not wait for them.
+    #[doc(alias = "shutdown")]
+    pub fn shut_down(&self) {
         self.core.stopping.store(true, Relaxed);
         self.listener.close();
     }
@@ -161,7 +163,7 @@ impl fmt::Debug for Server {
 /// })?;
 /// join_all(children)?;
 /// assert_eq!((dict.len()?, list.to_vec()?), (4, vec![1; 4]));
-/// manager.shutdown()?;
+/// manager.shut_down()?;
 /// # Ok(())
 /// # }
 /// ```
@@ -315,15 +317,16 @@ impl Manager {
     ///
     /// # Errors
     ///
-    /// [`ShutdownError`].
-    pub fn shutdown(mut self) -> Result<(), ShutdownError> {
-        self.shut_down()
+    /// [`ShutDownError`].
+    #[doc(alias = "shutdown")]
+    pub fn shut_down(mut self) -> Result<(), ShutDownError> {
+        self.stop()
     }
 
-    fn shut_down(&mut self) -> Result<(), ShutdownError> {
+    fn stop(&mut self) -> Result<(), ShutDownError> {
         let mine = |owner: &Owner| owner.generation == fork::generation();
         let Some(mut owner) = self.owner.take().filter(mine) else {
-            return Err(ShutdownError::NotOwner);
+            return Err(ShutDownError::NotOwner);
         };
         if let Some(hook) = owner.hook.take() {
             hook.cancel();
@@ -603,7 +606,7 @@ impl Manager {
 }
 
 /// Ends a server that is a child of this process.
-fn end(remote: &Remote, owner: u128, process: &Process) -> Result<(), ShutdownError> {
+fn end(remote: &Remote, owner: u128, process: &Process) -> Result<(), ShutDownError> {
     // Where that does not work out, it ends otherwise.
     let _ = remote.ask(Ask::Shutdown(owner));
     remote.forget();
@@ -616,7 +619,7 @@ fn end(remote: &Remote, owner: u128, process: &Process) -> Result<(), ShutdownEr
     };
     match exit.success() {
         true => Ok(()),
-        false => Err(ShutdownError::Exit(exit)),
+        false => Err(ShutDownError::Exit(exit)),
     }
 }
 
@@ -627,7 +630,7 @@ impl Drop for Manager {
             // process does, or is killed.
             self.owner = None;
         }
-        let _ = self.shut_down();
+        let _ = self.stop();
     }
 }
 

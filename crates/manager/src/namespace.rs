@@ -28,7 +28,7 @@ use std::sync::Arc;
 /// settings.set("host", "localhost".to_owned())?;
 /// assert_eq!(settings.get::<u32>("retries")?, Some(3));
 /// assert!(settings.get::<u64>("retries").is_err()); // says that it is a u32
-/// # manager.shutdown()?;
+/// # manager.shut_down()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///

@@ -425,7 +425,7 @@ impl<T> fmt::Debug for RemoteIter<T> {
 ///     assert_eq!(entry?, "the child");
 /// }
 /// # account.withdraw(1)??;
-/// manager.shutdown()?;
+/// manager.shut_down()?;
 /// # Ok(())
 /// # }
 /// ```

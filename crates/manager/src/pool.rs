@@ -329,7 +329,7 @@ proxy! {
     ///     })?;
     ///     assert_eq!(pool.map(square, 0..5)?, [0, 1, 4, 9, 16]);
     ///     join_all(clients)?;
-    ///     manager.shutdown()?;
+    ///     manager.shut_down()?;
     ///     Ok(())
     /// }
     /// ```
@@ -430,6 +430,9 @@ impl Pool {
     }
 
     /// Has `f` run on `arguments` in a worker: waits for the server's answer only.
+    ///
+    /// *Blocks until* the server has taken it. *Wakes when* it answers. *If a peer dies*: as
+    /// [`Pool::apply`].
     ///
     /// # Errors
     ///

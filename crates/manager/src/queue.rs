@@ -406,7 +406,7 @@ proxy! {
     /// let child = Process::start(|| queue.put("from a child".into()).unwrap())?;
     /// assert_eq!(queue.get()?, "from a child");
     /// child.join()?.ok()?;
-    /// manager.shutdown()?;
+    /// manager.shut_down()?;
     /// # Ok(())
     /// # }
     /// ```

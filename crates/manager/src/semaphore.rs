@@ -1,7 +1,7 @@
 //! Managed semaphores, bounded and not.
 
 use crate::Handle;
-use crate::error::{CallError, Failed, Failure, PermitError};
+use crate::error::{CallError, Failed, Failure, ReleasePermitError};
 use crate::remote::unexpected;
 use crate::server::{self, Core, caller::Caller};
 use crate::wire::{Answer, Call, Patience};
@@ -179,8 +179,8 @@ macro_rules! semaphore {
             ///
             /// # Errors
             ///
-            /// [`PermitError`].
-            pub fn release(&self) -> Result<(), PermitError> {
+            /// [`ReleasePermitError`].
+            pub fn release(&self) -> Result<(), ReleasePermitError> {
                 Ok(release(&self.handle, false)?)
             }
 

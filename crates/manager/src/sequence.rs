@@ -39,7 +39,7 @@ proxy! {
     /// #         Ok(self.to_vec()?.iter().sum())
     /// #     }
     /// # }
-    /// # manager.shutdown()?;
+    /// # manager.shut_down()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
@@ -70,7 +70,7 @@ proxy! {
     /// let total = manager.value(40)?;
     /// total.fetch_add(2)?;
     /// assert_eq!(total.get()?, 42);
-    /// # manager.shutdown()?;
+    /// # manager.shut_down()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[doc(alias = "ValueProxy")]

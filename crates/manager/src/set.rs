@@ -131,7 +131,7 @@ proxy! {
     /// assert!(seen.insert("one".to_owned())?);
     /// assert!(!seen.insert("one".to_owned())?);
     /// assert!(seen.contains("one")?);
-    /// # manager.shutdown()?;
+    /// # manager.shut_down()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///

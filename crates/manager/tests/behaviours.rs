@@ -41,7 +41,7 @@ fn g1_a_manager_ends_in_order_by_shutdown_by_drop_and_at_exit() -> Outcome {
     let manager = Manager::start()?;
     let process = manager.process().unwrap().clone();
     assert!(process.is_alive() && process.is_daemon());
-    manager.shutdown()?;
+    manager.shut_down()?;
     assert_eq!(process.exit_code(), Some(0));
     // As a guard.
     let process = {
@@ -179,7 +179,7 @@ fn g4_a_new_manager_on_the_same_address_at_once() -> Outcome {
             let list = manager.list::<u32>()?;
             list.push(round)?;
             assert_eq!(list.to_vec()?, [round]);
-            manager.shutdown()?;
+            manager.shut_down()?;
         }
     }
     for _ in 0..3 {
@@ -188,7 +188,7 @@ fn g4_a_new_manager_on_the_same_address_at_once() -> Outcome {
             .start()?;
         tcp = manager.address().to_string();
         manager.list::<u32>()?.push(1)?;
-        manager.shutdown()?;
+        manager.shut_down()?;
     }
     // Where somebody listens, none starts.
     let first = Manager::builder()
@@ -549,8 +549,8 @@ fn g22_calls_after_the_server_was_killed_fail() -> Outcome {
     let late = Process::start(|| assert_eq!(dict.get(&1), Err(CallError::ServerGone)))?;
     ends_well(&late);
     assert!(matches!(
-        manager.shutdown(),
-        Err(multiproc_manager::ShutdownError::Exit(Exit::Signal(9)))
+        manager.shut_down(),
+        Err(multiproc_manager::ShutDownError::Exit(Exit::Signal(9)))
     ));
     Ok(())
 }
@@ -601,7 +601,7 @@ fn m14_shared_memory_vanishes_at_shutdown() -> Outcome {
     let (list_name, list) = manager.shareable_list([Item::Int(5), Item::Str("text".into())])?;
     list.set(0, 6)?;
     assert_eq!(ShareableList::open(&list_name)?.get(0)?, Item::Int(6));
-    manager.shutdown()?;
+    manager.shut_down()?;
     assert!(SharedMemory::open(&name).is_err());
     assert!(ShareableList::open(&list_name).is_err());
     // Who has it open keeps it.

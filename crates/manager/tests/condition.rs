@@ -35,6 +35,6 @@ fn a_death_that_a_waiter_meets_is_told_to_the_next_holder() -> Outcome {
         assert!(changed.lock()?.owner_died());
         assert!(!changed.lock()?.owner_died());
     }
-    manager.shutdown()?;
+    manager.shut_down()?;
     Ok(())
 }

@@ -53,7 +53,7 @@ fn tasks_of_several_clients_at_once() -> Outcome {
     assert_eq!(pool.map(square, 0..0)?, [0; 0]);
     assert_ne!(pool.apply(pid, ())?, std::process::id());
     assert_ne!(pool.apply(pid, ())?, manager.process().unwrap().pid());
-    manager.shutdown()?;
+    manager.shut_down()?;
     Ok(())
 }
 
@@ -86,7 +86,7 @@ fn errors_come_back_as_themselves() -> Outcome {
         assert!(location.contains("pool.rs") && !backtrace.is_empty());
     }
     assert_eq!(pool.apply(careful, 1)?, Ok(100));
-    manager.shutdown()?;
+    manager.shut_down()?;
     Ok(())
 }
 
@@ -109,7 +109,7 @@ fn handles_in_arguments_and_results() -> Outcome {
     assert_eq!(got, [1, 2, 3]);
     drop((all, back, queue));
     objects(&manager, 1);
-    manager.shutdown()?;
+    manager.shut_down()?;
     Ok(())
 }
 
@@ -126,7 +126,7 @@ fn a_killed_worker_is_told_and_replaced() -> Outcome {
     });
     assert_eq!(pool.apply(die, ()), Err(lost));
     assert_eq!(pool.apply(square, 3)?, 9);
-    manager.shutdown()?;
+    manager.shut_down()?;
     Ok(())
 }
 
@@ -147,7 +147,7 @@ fn results_that_are_waited_for_later() -> Outcome {
     assert_eq!(later.get_timeout(PATIENCE)?, Some(7));
     assert_eq!(later.get(), Err(TaskError::Taken.into()));
     assert_eq!(pool.apply_async(square, 4)?.get()?, 16);
-    manager.shutdown()?;
+    manager.shut_down()?;
     Ok(())
 }
 
@@ -165,7 +165,7 @@ fn a_closed_pool_does_what_it_was_given() -> Outcome {
     reaches(&number, 1);
     number.store(2, SeqCst);
     assert_eq!(later.get()?, 7);
-    manager.shutdown()?;
+    manager.shut_down()?;
     Ok(())
 }
 
@@ -185,7 +185,7 @@ fn a_terminated_pool_ends_who_waits() -> Outcome {
     assert!(pool.apply(square, 1).is_err());
     // Another one is none the worse.
     assert_eq!(manager.pool(1)?.apply(square, 2)?, 4);
-    manager.shutdown()?;
+    manager.shut_down()?;
     Ok(())
 }
 
@@ -205,7 +205,7 @@ fn a_dead_client_keeps_nobody() -> Outcome {
     assert_eq!(number.load(SeqCst), 1);
     number.store(2, SeqCst);
     assert_eq!(pool.apply(square, 3)?, 9);
-    manager.shutdown()?;
+    manager.shut_down()?;
     Ok(())
 }
 
@@ -226,7 +226,7 @@ fn the_workers_end_with_the_pool_and_with_the_server() -> Outcome {
     let manager = Manager::start()?;
     let pool = manager.pool(1)?;
     let worker = pool.apply(pid, ())?;
-    manager.shutdown()?;
+    manager.shut_down()?;
     assert!(is_gone(worker));
     drop(pool);
     Ok(())
@@ -239,7 +239,7 @@ fn what_cannot_be_made_is_refused() -> Outcome {
         manager.pool(usize::MAX),
         Err(CallError::Refused(_))
     ));
-    manager.shutdown()?;
+    manager.shut_down()?;
     Ok(())
 }
 
@@ -254,6 +254,6 @@ fn who_connects_by_address_has_the_pool() -> Outcome {
         assert_eq!(pool.apply(square, 6).unwrap(), 36);
     })?;
     ends_well(&client);
-    manager.shutdown()?;
+    manager.shut_down()?;
     Ok(())
 }

@@ -5,7 +5,7 @@
 //! process any more, puts (gets, once nothing is left) on the other are closed: at once where an
 //! end was dropped or its process ended in order, within a slice (50 ms) where it was killed.
 
-use multiproc_core::ends::{End, EndError, Ends, Holders, Ticket};
+use multiproc_core::ends::{End, Ends, Holders, RegisterError, Ticket};
 use multiproc_core::fd;
 use multiproc_core::identity::Identity;
 use multiproc_core::wait::LookAround;
@@ -70,8 +70,8 @@ macro_rules! end {
             ///
             /// # Errors
             ///
-            /// [`EndError::Full`].
-            pub fn register(ring: Ring) -> Result<Self, EndError> {
+            /// [`RegisterError::Full`].
+            pub fn register(ring: Ring) -> Result<Self, RegisterError> {
                 let end = ring.$mine().register()?;
                 Ok(Self::with(ring, end))
             }
@@ -194,12 +194,12 @@ macro_rules! end {
             ///
             /// # Errors
             ///
-            /// [`EndError::Closed`]: the sender died first.
-            pub fn arrive(ring: Ring, slot: SlotParts) -> Result<Self, EndError> {
+            /// [`RegisterError::Closed`]: the sender died first.
+            pub fn arrive(ring: Ring, slot: SlotParts) -> Result<Self, RegisterError> {
                 let SlotParts(index, generation, owner, token) = slot;
                 // Kept until the end is ours.
                 let token = token.map(parcel::take).transpose();
-                let _token = token.map_err(|_| EndError::Closed)?;
+                let _token = token.map_err(|_| RegisterError::Closed)?;
                 let ticket = Ticket {
                     index,
                     generation,

@@ -3,7 +3,7 @@
 use crate::codec::Bytes;
 use crate::connection::Connection;
 use crate::ends::{Receiver, Sender};
-use crate::error::{BufferTooShort, RecvBytesError, RecvError, RecvIntoError};
+use crate::error::{BufferTooShort, RecvBytesError, RecvBytesIntoError, RecvError};
 use crate::stream::Stream;
 use multiproc_core::deadline::Deadline;
 use multiproc_message::loan::ReadLoan;
@@ -43,8 +43,8 @@ impl Receiver<Vec<u8>, Bytes> {
     ///
     /// # Errors
     ///
-    /// [`RecvIntoError::TooShort`] has the message, complete.
-    pub fn recv_bytes_into(&self, buffer: &mut [u8]) -> Result<usize, RecvIntoError> {
+    /// [`RecvBytesIntoError::TooShort`] has the message, complete.
+    pub fn recv_bytes_into(&self, buffer: &mut [u8]) -> Result<usize, RecvBytesIntoError> {
         let mut fit = |bytes: &[u8]| match buffer.get_mut(..bytes.len()) {
             Some(place) => {
                 place.copy_from_slice(bytes);
@@ -98,7 +98,7 @@ impl Connection<Vec<u8>, Vec<u8>, Bytes> {
     /// # Errors
     ///
     /// As there.
-    pub fn recv_bytes_into(&self, buffer: &mut [u8]) -> Result<usize, RecvIntoError> {
+    pub fn recv_bytes_into(&self, buffer: &mut [u8]) -> Result<usize, RecvBytesIntoError> {
         self.receiver.recv_bytes_into(buffer)
     }
 

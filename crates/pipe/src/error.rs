@@ -1,7 +1,10 @@
+use crate::address::{Address, InvalidAddress};
+use crate::handshake::HandshakeError;
 use multiproc_message::{get_errors, put_errors};
+use std::io;
 use thiserror::Error;
 
-pub use multiproc_core::ends::EndError as RegisterError;
+pub use multiproc_core::ends::RegisterError;
 pub use multiproc_segment::CreateError;
 
 put_errors! {
@@ -70,11 +73,93 @@ pub struct BufferTooShort {
 /// Why `recv_bytes_into` has no message in the buffer.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
-pub enum RecvIntoError {
+pub enum RecvBytesIntoError {
     /// See there.
     #[error(transparent)]
     TooShort(#[from] BufferTooShort),
     /// As `recv`.
     #[error(transparent)]
     Recv(#[from] RecvError),
+}
+
+/// Why nobody listens.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum BindError {
+    /// The text is no address.
+    #[error(transparent)]
+    Address(#[from] InvalidAddress),
+    /// Somebody listens there already.
+    #[error("{0} is in use")]
+    InUse(Address),
+    /// What the system says.
+    #[error("cannot listen on {address}: {source}")]
+    Io {
+        /// Where.
+        address: Address,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// Why nobody was accepted. The listener goes on with the next.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum AcceptError {
+    /// Somebody came, and it did not work out.
+    #[error(transparent)]
+    Handshake(#[from] HandshakeError),
+    /// The listener was closed.
+    #[error("the listener is closed")]
+    Closed,
+    /// What the system says; above all that no descriptors are left.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Why `accept_timeout` accepted nobody.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum AcceptTimeoutError {
+    /// Nobody came before the deadline.
+    #[error("nobody connected before the deadline")]
+    Timeout,
+    /// As without one.
+    #[error(transparent)]
+    Accept(#[from] AcceptError),
+}
+
+/// Why there is no connection.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The text is no address.
+    #[error(transparent)]
+    Address(#[from] InvalidAddress),
+    /// There is nobody.
+    #[error("nobody listens on {0}")]
+    NotFound(Address),
+    /// It did not work out.
+    #[error(transparent)]
+    Handshake(#[from] HandshakeError),
+    /// What the system says.
+    #[error("cannot connect to {address}: {source}")]
+    Io {
+        /// Where.
+        address: Address,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+impl From<std::convert::Infallible> for BindError {
+    fn from(never: std::convert::Infallible) -> Self {
+        match never {}
+    }
+}
+
+impl From<std::convert::Infallible> for ConnectError {
+    fn from(never: std::convert::Infallible) -> Self {
+        match never {}
+    }
 }

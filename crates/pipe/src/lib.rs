@@ -76,11 +76,12 @@ pub use address::{Address, InvalidAddress};
 pub use connection::Connection;
 pub use ends::{IntoIter, Iter, Receiver, Sender};
 pub use error::{
-    BufferTooShort, CreateError, RecvBytesError, RecvError, RecvIntoError, RecvTimeoutError,
-    RegisterError, SendError, SendTimeoutError, TryRecvError, TrySendError,
+    AcceptError, AcceptTimeoutError, BindError, BufferTooShort, ConnectError, CreateError,
+    RecvBytesError, RecvBytesIntoError, RecvError, RecvTimeoutError, RegisterError, SendError,
+    SendTimeoutError, TryRecvError, TrySendError,
 };
 pub use handshake::HandshakeError;
-pub use listener::{AcceptError, BindError, Client, ConnectError, Listener, ListenerOptions};
+pub use listener::{Client, Listener, ListenerOptions};
 pub use multiproc_message::codec;
 pub use multiproc_message::loan::{NotThatSlice, ReadLoan, WriteLoan};
 pub use multiproc_message::ready::{self, Ready, Source, WaitError, wait};

@@ -1,8 +1,8 @@
-use crate::address::{Address, InvalidAddress, Listening, Socket};
+use crate::address::{Address, Listening, Socket};
 use crate::codec::{Codec, Serde};
 use crate::connection::Connection;
 use crate::ends::{Receiver, Sender};
-use crate::error::CreateError;
+use crate::error::{AcceptError, AcceptTimeoutError, BindError, ConnectError, CreateError};
 use crate::handshake::{Answer, ClientHello, HandshakeError, Hello, Line, Terms};
 use crate::options::{Pipe, message_tag};
 use crate::stream;
@@ -11,81 +11,22 @@ use multiproc_core::{fd, handover, step};
 use multiproc_message::ends::{Reader, Writer};
 use multiproc_parcel as parcel;
 use std::fmt;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
-use thiserror::Error;
 
-/// How long a handshake may take, unless the options say otherwise.
-const PATIENCE: Duration = Duration::from_secs(10);
+mod options;
+
+pub use options::ListenerOptions;
+use options::options;
+
 /// Handshakes at a time; who comes beyond waits in the system's queue.
 const MOST_AT_A_TIME: usize = 64;
-
-/// Why nobody listens.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum BindError {
-    /// The text is no address.
-    #[error(transparent)]
-    Address(#[from] InvalidAddress),
-    /// Somebody listens there already.
-    #[error("{0} is in use")]
-    InUse(Address),
-    /// What the system says.
-    #[error("cannot listen on {address}: {source}")]
-    Io {
-        /// Where.
-        address: Address,
-        /// Why not.
-        source: io::Error,
-    },
-}
-
-/// Why nobody was accepted. The listener goes on with the next.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum AcceptError {
-    /// Somebody came, and it did not work out.
-    #[error(transparent)]
-    Handshake(#[from] HandshakeError),
-    /// Nobody came before the deadline.
-    #[error("nobody connected before the deadline")]
-    Timeout,
-    /// The listener was closed.
-    #[error("the listener is closed")]
-    Closed,
-    /// What the system says; above all that no descriptors are left.
-    #[error(transparent)]
-    Io(#[from] io::Error),
-}
-
-/// Why there is no connection.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum ConnectError {
-    /// The text is no address.
-    #[error(transparent)]
-    Address(#[from] InvalidAddress),
-    /// There is nobody.
-    #[error("nobody listens on {0}")]
-    NotFound(Address),
-    /// It did not work out.
-    #[error(transparent)]
-    Handshake(#[from] HandshakeError),
-    /// What the system says.
-    #[error("cannot connect to {address}: {source}")]
-    Io {
-        /// Where.
-        address: Address,
-        /// Why not.
-        source: io::Error,
-    },
-}
 
 /// Waits for programs that were started apart, at an address.
 ///
@@ -140,239 +81,12 @@ struct Pending {
     offered: Option<(Option<Halves>, (String, String))>,
 }
 
-/// How to listen or connect; see [`Listener::options`] and [`Client::options`].
-#[derive(Clone)]
-#[must_use = "options do nothing until bind or connect"]
-pub struct ListenerOptions {
-    terms: Terms,
-    patience: Duration,
-    max_message: Option<usize>,
-}
-
-impl fmt::Debug for ListenerOptions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ListenerOptions")
-            .field("keyed", &self.terms.key.is_some())
-            .field("any_user", &self.terms.any_user)
-            .field("handshake_timeout", &self.patience)
-            .finish()
-    }
-}
-
-fn options() -> ListenerOptions {
-    ListenerOptions {
-        terms: Terms {
-            key: None,
-            any_user: false,
-        },
-        patience: PATIENCE,
-        max_message: None,
-    }
-}
-
-impl ListenerOptions {
-    /// Both sides must have this key: each proves it to the other (HMAC-SHA256 over a challenge),
-    /// and none shows it.
-    #[doc(alias = "authkey")]
-    pub fn key(mut self, key: impl AsRef<[u8]>) -> Self {
-        self.terms.key = Some(key.as_ref().to_vec());
-        self
-    }
-
-    /// Accepts processes of other users, too (over a Unix address; over TCP nobody can tell).
-    /// The memory of the connection is passed to them.
-    pub fn any_user(mut self) -> Self {
-        self.terms.any_user = true;
-        self
-    }
-
-    /// How long a handshake may take; 10 seconds by default.
-    pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
-        self.patience = timeout;
-        self
-    }
-
-    /// Connections that this side accepts or makes carry messages of at most so many bytes: a
-    /// send of a larger one fails (over TCP, it ends the connection where it is received). By
-    /// default 2 GiB, over TCP 1 GiB. The memory of a connection over a Unix address is the
-    /// listener's, and so is this limit there.
-    pub fn max_message(mut self, bytes: usize) -> Self {
-        self.max_message = Some(bytes);
-        self
-    }
-
-    /// Listens there.
-    ///
-    /// A socket file that a killed listener left behind is replaced; one that somebody listens
-    /// on is `InUse`.
-    ///
-    /// # Errors
-    ///
-    /// [`BindError`].
-    pub fn bind<A>(&self, address: A) -> Result<Listener, BindError>
-    where
-        A: TryInto<Address>,
-        BindError: From<A::Error>,
-    {
-        let mut address = address.try_into()?;
-        let io = |source: io::Error| match source.kind() {
-            io::ErrorKind::AddrInUse => BindError::InUse(address.clone()),
-            _ => BindError::Io {
-                address: address.clone(),
-                source,
-            },
-        };
-        let socket = match address.listen(self.terms.any_user) {
-            Err(e) if e.kind() == io::ErrorKind::AddrInUse => {
-                replace_stale(&address, self.terms.any_user).map_err(io)?
-            }
-            other => other.map_err(io)?,
-        };
-        if let Some(local) = socket.local() {
-            address = Address::Tcp(local);
-        }
-        let file = match &address {
-            Address::Path(path) => Some((path.clone(), std::process::id())),
-            _ => None,
-        };
-        Ok(Listener {
-            listening: Mutex::new(Some(State {
-                socket,
-                pending: Vec::new(),
-                last_accepted: None,
-            })),
-            closed: AtomicBool::new(false),
-            address,
-            terms: self.terms.clone(),
-            patience: self.patience,
-            max_message: self.max_message,
-            file,
-        })
-    }
-
-    /// Listens on an abstract name that nobody else has; see [`Listener::address`].
-    ///
-    /// # Errors
-    ///
-    /// [`BindError`].
-    pub fn bind_anywhere(&self) -> Result<Listener, BindError> {
-        let mut random = [0; 16];
-        let drawn = getrandom::fill(&mut random).map_err(io::Error::other);
-        let name = format!("multiproc-{:032x}", u128::from_ne_bytes(random));
-        let address = Address::Abstract(name.into());
-        drawn.map_err(|source| BindError::Io {
-            address: address.clone(),
-            source,
-        })?;
-        self.bind(address)
-    }
-
-    /// Connects to who listens there. *Blocks until* the handshake is over, at most
-    /// [its timeout](ListenerOptions::handshake_timeout). *Wakes when* the listener answers. *If
-    /// a peer dies*: an error, at once.
-    ///
-    /// # Errors
-    ///
-    /// [`ConnectError`].
-    #[allow(clippy::type_complexity)]
-    pub fn connect<S, R>(
-        &self,
-        address: impl TryInto<Address, Error: Into<ConnectError>>,
-    ) -> Result<Connection<S, R>, ConnectError>
-    where
-        Serde: Codec<S> + Codec<R>,
-    {
-        let address = address.try_into().map_err(Into::into)?;
-        let socket = address.connect().map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-                ConnectError::NotFound(address.clone())
-            }
-            _ => ConnectError::Io {
-                address: address.clone(),
-                source,
-            },
-        })?;
-        Ok(self.shake_hands(socket)?)
-    }
-
-    fn shake_hands<S, R>(&self, socket: Socket) -> Result<Connection<S, R>, HandshakeError>
-    where
-        Serde: Codec<S> + Codec<R>,
-    {
-        self.terms.check_user(&socket)?;
-        let deadline = Deadline::after(self.patience);
-        let types = types::<S, R>();
-        let mut line = Line::new(socket)?;
-        step!("connect: begin");
-        let theirs: Hello = line.ask(deadline)?;
-        step!("connect: hello heard");
-        let mine = self.terms.answer_hello(&theirs, &types)?;
-        line.say(&mine, Vec::new())?;
-        let answer = line.ask(deadline)?;
-        step!("connect: answered");
-        let (proof, end) = match answer {
-            Answer::Welcome { proof, end } => (proof, end),
-            Answer::Refused(why) => return Err(HandshakeError::Refused(why)),
-        };
-        self.terms.check_listener(&theirs, &mine, &proof)?;
-        let fds = std::mem::take(&mut line.fds);
-        let connection = match end.is_empty() {
-            true => None,
-            false => Some(
-                parcel::unpack(fds, || <Serde as Codec<Connection<S, R>>>::decode(&end))
-                    .map_err(HandshakeError::Pipe)?,
-            ),
-        };
-        step!("connect: end taken over");
-        line.say(&true, Vec::new())?;
-        line.finish(deadline)?;
-        step!("connect: ready");
-        match (connection, line.socket) {
-            (Some(connection), _) => Ok(connection),
-            (None, Socket::Tcp(stream)) => Ok(stream::connection(stream, self.max_message)?),
-            (None, Socket::Unix(_)) => Err(HandshakeError::Protocol),
-        }
-    }
-}
-
-impl From<std::convert::Infallible> for BindError {
-    fn from(never: std::convert::Infallible) -> Self {
-        match never {}
-    }
-}
-
-impl From<std::convert::Infallible> for ConnectError {
-    fn from(never: std::convert::Infallible) -> Self {
-        match never {}
-    }
-}
-
 /// What this side sends and receives, by name.
 fn types<S, R>() -> (String, String)
 where
     Serde: Codec<S> + Codec<R>,
 {
     (message_tag::<S, Serde>(), message_tag::<R, Serde>())
-}
-
-/// Listens on a path whose socket nobody listens on any more.
-fn replace_stale(address: &Address, any_user: bool) -> io::Result<Listening> {
-    let in_use = || io::Error::from(io::ErrorKind::AddrInUse);
-    let Address::Path(path) = address else {
-        return Err(in_use());
-    };
-    // One at a time, so that nobody removes what another one has just put there.
-    let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
-    let folder = File::open(parent.unwrap_or(Path::new(".")))?;
-    folder.lock()?;
-    match address.connect() {
-        Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => {
-            fs::remove_file(path)?;
-            address.listen(any_user)
-        }
-        Err(e) if e.kind() == io::ErrorKind::NotFound => address.listen(any_user),
-        _ => Err(in_use()),
-    }
 }
 
 /// Connects to a [`Listener`].
@@ -404,6 +118,8 @@ impl Client {
 
 impl Listener {
     /// Listens there, without a key: on a Unix address for processes of the same user.
+    ///
+    /// Never blocks.
     ///
     /// # Errors
     ///
@@ -467,7 +183,12 @@ impl Listener {
     where
         Serde: Codec<S> + Codec<R>,
     {
-        self.accept_by(Deadline::NEVER).inspect_err(tell)
+        loop {
+            // Without a deadline there is always somebody, or an error.
+            if let Some(connection) = self.accept_by(Deadline::NEVER).inspect_err(tell)? {
+                return Ok(connection);
+            }
+        }
     }
 
     /// As [`Listener::accept`]. *Blocks until* `timeout` is over, at most. *Wakes when* and *if a
@@ -475,15 +196,21 @@ impl Listener {
     ///
     /// # Errors
     ///
-    /// [`AcceptError`].
-    pub fn accept_timeout<S, R>(&self, timeout: Duration) -> Result<Connection<S, R>, AcceptError>
+    /// [`AcceptTimeoutError`].
+    pub fn accept_timeout<S, R>(
+        &self,
+        timeout: Duration,
+    ) -> Result<Connection<S, R>, AcceptTimeoutError>
     where
         Serde: Codec<S> + Codec<R>,
     {
-        self.accept_by(Deadline::after(timeout)).inspect_err(tell)
+        let accepted = self.accept_by(Deadline::after(timeout));
+        let accepted = accepted.inspect_err(tell)?;
+        accepted.ok_or(AcceptTimeoutError::Timeout)
     }
 
-    fn accept_by<S, R>(&self, deadline: Deadline) -> Result<Connection<S, R>, AcceptError>
+    /// `None`: nobody until the deadline.
+    fn accept_by<S, R>(&self, deadline: Deadline) -> Result<Option<Connection<S, R>>, AcceptError>
     where
         Serde: Codec<S> + Codec<R>,
     {
@@ -503,17 +230,17 @@ impl Listener {
                 };
                 let pending = state.pending.swap_remove(index);
                 state.last_accepted = pending.from;
-                return Ok(match outcome? {
+                return Ok(Some(match outcome? {
                     Done::Pipe(connection) => *connection,
                     Done::Stream => match pending.line.socket {
                         Socket::Tcp(stream) => stream::connection(stream, self.max_message)
                             .map_err(HandshakeError::Io)?,
                         Socket::Unix(_) => return Err(HandshakeError::Protocol.into()),
                     },
-                });
+                }));
             }
             if deadline.passed() {
-                return Err(AcceptError::Timeout);
+                return Ok(None);
             }
             self.sleep(state, deadline)?;
         }

@@ -145,6 +145,8 @@ where
 {
     /// As [`Tasks::apply`].
     ///
+    /// *Blocks*, *wakes* and *if a peer dies*: as there.
+    ///
     /// # Errors
     ///
     /// [`TaskError`], where there is no value.
@@ -153,6 +155,8 @@ where
     }
 
     /// As [`Tasks::apply_async`].
+    ///
+    /// Does not block, as there.
     ///
     /// # Errors
     ///
@@ -164,6 +168,8 @@ where
 
     /// As [`Tasks::map`].
     ///
+    /// *Blocks*, *wakes* and *if a peer dies*: as there.
+    ///
     /// # Errors
     ///
     /// The first [`TaskError`], in the order of the items.
@@ -172,6 +178,8 @@ where
     }
 
     /// As [`Tasks::map_async`].
+    ///
+    /// Does not block, as there.
     ///
     /// # Errors
     ///
@@ -184,6 +192,8 @@ where
     }
 
     /// As [`Tasks::imap`].
+    ///
+    /// *Blocks*, *wakes* and *if a peer dies*: as there.
     ///
     /// # Errors
     ///
@@ -201,6 +211,8 @@ where
     }
 
     /// As [`Tasks::imap_unordered`].
+    ///
+    /// *Blocks*, *wakes* and *if a peer dies*: as there.
     ///
     /// # Errors
     ///

@@ -135,7 +135,8 @@ impl<E> BasicPool<E> {
         }
     }
 
-    /// Takes no more tasks; those that were given are done. What this gives can be joined.
+    /// Takes no more tasks; those that were given are done. Does not wait for them: what this gives
+    /// can be joined.
     pub fn close(self) -> Closing<E> {
         if self.tasks.owner.is_here() {
             self.tasks.owner.close();
@@ -147,7 +148,7 @@ impl<E> BasicPool<E> {
     }
 
     /// Kills the workers. Tasks that are not done end with [`PoolEnded`], and error callbacks are
-    /// told. What this gives can be joined.
+    /// told. Does not wait for that: what this gives can be joined.
     ///
     /// [`PoolEnded`]: crate::TaskError::PoolEnded
     pub fn terminate(self) -> Closing<E> {

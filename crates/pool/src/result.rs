@@ -106,6 +106,7 @@ impl<T: Send + 'static> AsyncResult<T> {
     ///
     /// *Blocks until* it is there, or `timeout` is over. *Wakes when* the answer comes. *If a peer
     /// dies*: as [`AsyncResult::get`].
+    #[must_use = "false: the result is not there"]
     pub fn wait_timeout(&self, timeout: Duration) -> bool {
         matches!(self.wait_until(Deadline::after(timeout)), Ok(true))
     }

@@ -180,6 +180,8 @@ impl Tasks {
     /// [`Tasks::map`] for a function of two arguments. (For more, let it take a tuple: `map(|(a, b,
     /// c)| …, items)`.)
     ///
+    /// *Blocks*, *wakes* and *if a peer dies*: as there.
+    ///
     /// # Errors
     ///
     /// As [`Tasks::map`].
@@ -194,6 +196,8 @@ impl Tasks {
     }
 
     /// [`Tasks::map_async`] for a function of two arguments.
+    ///
+    /// Does not block, as there.
     ///
     /// # Errors
     ///
@@ -216,6 +220,10 @@ impl Tasks {
     /// results, in the order of the items. It takes from `items` no more than is
     /// [read ahead](Tasks::read_ahead), so these may go on for ever.
     ///
+    /// Does not wait; the iterator does, in [`Imap::next`](Iterator::next): *blocks until* the
+    /// next result is there. *Wakes when* its answer comes. *If a peer dies*: its worker, as
+    /// [`Tasks::apply`].
+    ///
     /// # Errors
     ///
     /// [`SubmitError::NoChunk`], before anything is taken.
@@ -234,6 +242,8 @@ impl Tasks {
     }
 
     /// As [`Tasks::imap`], with results in the order in which they come.
+    ///
+    /// *Blocks*, *wakes* and *if a peer dies*: as there.
     ///
     /// # Errors
     ///

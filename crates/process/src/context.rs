@@ -189,6 +189,8 @@ impl Context {
     ///
     /// If one does not start, those before it keep running and come back in the error together
     /// with the item; the items after it are dropped.
+    ///
+    /// *Blocks*, *wakes* and *if a peer dies*: as there, for each.
     pub fn start_each<I, R>(
         self,
         items: I,

@@ -115,7 +115,7 @@ impl Process {
     }
 
     /// Asks it to end: SIGTERM, which by default ends it at once, without its exit hooks or
-    /// destructors. No error if it has ended.
+    /// destructors. Does not wait for its end. No error if it has ended.
     pub fn terminate(&self) -> Result<(), SignalError> {
         self.signal(libc::SIGTERM)
     }

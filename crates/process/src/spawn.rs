@@ -74,6 +74,8 @@ impl Process {
 
 impl Builder {
     /// As [`Process::spawn`].
+    ///
+    /// *Blocks*, *wakes* and *if a peer dies*: as there.
     pub fn spawn<A, R>(self, f: fn(A) -> R, arguments: A) -> Result<Process, NotStarted<A>>
     where
         A: Serialize + DeserializeOwned,
@@ -83,6 +85,8 @@ impl Builder {
     }
 
     /// Starts a plain function by the method of `context`: see [`Context::start`].
+    ///
+    /// *Blocks*, *wakes* and *if a peer dies*: as there.
     pub fn start_in<A, R>(
         self,
         context: impl Into<Context>,

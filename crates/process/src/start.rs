@@ -127,6 +127,8 @@ impl Process {
     /// If one does not start, those before it keep running and come back in the error together
     /// with the item; the items after it are dropped.
     ///
+    /// *Blocks until* all are forked; and *if a peer dies*: as [`Process::start`].
+    ///
     /// ```standalone_crate
     /// use multiproc_process::{Process, join_all};
     ///
@@ -145,11 +147,15 @@ impl Process {
 
     /// Starts a child that runs a task of your own type. All that [`Process::start`] says holds
     /// for what is in the task.
+    ///
+    /// *Blocks*, and *if a peer dies*: as there.
     pub fn start_with<T: Run>(task: T) -> Result<Process, NotStarted<T>> {
         Builder::new().start_with(task)
     }
 
     /// As [`Process::start`], in a process that may have other threads.
+    ///
+    /// *Blocks*, and *if a peer dies*: as there.
     ///
     /// # Safety
     ///
@@ -188,6 +194,8 @@ impl Builder {
     }
 
     /// As [`Process::start`].
+    ///
+    /// *Blocks*, and *if a peer dies*: as there.
     pub fn start<F, R>(self, f: F) -> Result<Process, NotStarted<F>>
     where
         F: FnOnce() -> R,
@@ -203,6 +211,8 @@ impl Builder {
     }
 
     /// As [`Process::start_each`].
+    ///
+    /// *Blocks*, and *if a peer dies*: as there.
     pub fn start_each<I, F, R>(self, items: I, f: F) -> Result<Vec<Process>, NotAllStarted<I::Item>>
     where
         I: IntoIterator,
@@ -226,6 +236,8 @@ impl Builder {
     }
 
     /// As [`Process::start_with`].
+    ///
+    /// *Blocks*, and *if a peer dies*: as there.
     pub fn start_with<T: Run>(self, task: T) -> Result<Process, NotStarted<T>> {
         let name = self.name.or_else(|| task.name());
         let daemon = self.daemon.unwrap_or_else(|| task.is_daemon());
@@ -233,6 +245,8 @@ impl Builder {
     }
 
     /// As [`Process::start_unchecked`].
+    ///
+    /// *Blocks*, and *if a peer dies*: as there.
     ///
     /// # Safety
     ///

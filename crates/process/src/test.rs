@@ -53,14 +53,16 @@
 #[doc(inline)]
 pub use crate::__test_main as main;
 
+mod options;
+mod running;
+
 use crate::sys;
 use multiproc_core::deadline::Deadline;
 use multiproc_core::fd::wait_readable;
-use std::collections::BTreeSet;
-use std::ffi::OsString;
-use std::fs::{self, File};
-use std::io::{self, Read, Seek, Write};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use options::Options;
+use running::{Running, leftover_names, memory_file, reap_orphans, text_of};
+use std::io::{self, Write};
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::process::CommandExt;
 use std::panic::catch_unwind;
 use std::process::{Command, ExitCode, Stdio};
@@ -225,93 +227,6 @@ fn list(tests: &[&Test], options: &Options) {
     }
 }
 
-#[derive(Debug, Default, PartialEq)]
-struct Options {
-    filters: Vec<String>,
-    skip: Vec<String>,
-    exact: bool,
-    list: bool,
-    quiet: bool,
-    nocapture: bool,
-    show_output: bool,
-    only_ignored: bool,
-    include_ignored: bool,
-    bench: bool,
-    jobs: Option<usize>,
-}
-
-impl Options {
-    fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Self, String> {
-        let mut options = Options::default();
-        let mut arguments = arguments.map(|argument| argument.to_string_lossy().into_owned());
-        while let Some(argument) = arguments.next() {
-            let (flag, mut inline) = match argument.split_once('=') {
-                Some((flag, value)) if flag.starts_with("--") => {
-                    (flag.to_owned(), Some(value.to_owned()))
-                }
-                _ => (argument, None),
-            };
-            let mut value = || {
-                inline
-                    .take()
-                    .or_else(|| arguments.next())
-                    .ok_or_else(|| format!("`{flag}` wants a value"))
-            };
-            match flag.as_str() {
-                "--list" => options.list = true,
-                "--exact" => options.exact = true,
-                "--nocapture" | "--no-capture" => options.nocapture = true,
-                "--show-output" => options.show_output = true,
-                "--ignored" => options.only_ignored = true,
-                "--include-ignored" => options.include_ignored = true,
-                "--bench" => options.bench = true,
-                "-q" | "--quiet" => options.quiet = true,
-                "--test" => {}
-                "--skip" => options.skip.push(value()?),
-                "--test-threads" => options.jobs = Some(count(&value()?)?),
-                "--format" => options.quiet |= value()? == "terse",
-                "--color" | "-Z" | "--logfile" => drop(value()?),
-                "--report-time" | "--ensure-time" => {}
-                other if other.starts_with('-') => {
-                    return Err(format!("unknown argument `{other}`"));
-                }
-                _ => options.filters.push(flag),
-            }
-        }
-        if options.jobs.is_none()
-            && let Ok(jobs) = std::env::var("RUST_TEST_THREADS")
-        {
-            options.jobs = Some(count(&jobs)?);
-        }
-        Ok(options)
-    }
-
-    fn wants(&self, test: &Test) -> bool {
-        let matches = |pattern: &String| {
-            if self.exact {
-                test.name == pattern
-            } else {
-                test.name.contains(pattern.as_str())
-            }
-        };
-        !self.bench
-            && (self.filters.is_empty() || self.filters.iter().any(matches))
-            && !self.skip.iter().any(matches)
-            && (!self.only_ignored || test.ignored)
-    }
-
-    fn runs(&self, test: &Test) -> bool {
-        !test.ignored || self.only_ignored || self.include_ignored
-    }
-}
-
-fn count(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(n) if n > 0 => Ok(n),
-        _ => Err(format!("`{text}` is no number of tests to run at a time")),
-    }
-}
-
 /// The signal that asked the runner to stop; 0 for none.
 static STOPPED_BY: AtomicI32 = AtomicI32::new(0);
 
@@ -328,18 +243,6 @@ struct Runner {
     failures: Vec<(&'static str, String)>,
     passed: usize,
     started: usize,
-}
-
-/// A test whose process runs.
-struct Running {
-    test: Test,
-    pid: u32,
-    pidfd: OwnedFd,
-    mark: String,
-    output: Option<File>,
-    deadline: Deadline,
-    timeout: Duration,
-    shm: BTreeSet<OsString>,
 }
 
 impl Runner {
@@ -582,192 +485,9 @@ impl Runner {
     }
 }
 
-impl Running {
-    /// The processes of this test that are alive.
-    fn processes(&self) -> Vec<Left> {
-        let mark = format!("{MARK}={}", self.mark);
-        let mut found = Vec::new();
-        for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-            let Some(pid) = entry
-                .file_name()
-                .to_str()
-                .and_then(|name| name.parse().ok())
-            else {
-                continue;
-            };
-            let Some((state, group, name)) = status(pid) else {
-                continue;
-            };
-            let environ = || fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-            let marked = || {
-                environ()
-                    .split(|&byte| byte == 0)
-                    .any(|entry| entry == mark.as_bytes())
-            };
-            if !matches!(state, 'Z' | 'X') && (group == self.pid || marked()) {
-                found.push(Left { pid, name });
-            }
-        }
-        found
-    }
-
-    /// What is left of this test's processes after those that are about to end have ended.
-    fn linger(&self) -> Vec<Left> {
-        let patience = Deadline::after(LINGER);
-        loop {
-            let left = self.processes();
-            let Some(one) = left.first() else { return left };
-            if patience.passed() {
-                return left;
-            }
-            if let Ok(pidfd) = sys::pidfd_open(one.pid) {
-                let _ = wait_readable(pidfd.as_fd(), patience);
-            }
-        }
-    }
-
-    /// Kills all of this test's processes, also those that they start meanwhile.
-    fn kill_all(&self) {
-        let patience = Deadline::after(LINGER);
-        loop {
-            let left = self.processes();
-            let Some(first) = left.first() else { return };
-            for one in &left {
-                if let Ok(pidfd) = sys::pidfd_open(one.pid)
-                    // The pid may have been given to somebody else since: look through the
-                    // descriptor's eyes.
-                    && self.processes().contains(one)
-                {
-                    let _ = sys::pidfd_signal(pidfd.as_fd(), libc::SIGKILL);
-                }
-            }
-            if patience.passed() {
-                return;
-            }
-            if let Ok(pidfd) = sys::pidfd_open(first.pid) {
-                let _ = wait_readable(pidfd.as_fd(), patience);
-            }
-        }
-    }
-}
-
-#[derive(PartialEq)]
-struct Left {
-    pid: u32,
-    name: String,
-}
-
-impl std::fmt::Display for Left {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "pid {} ({})", self.pid, self.name)
-    }
-}
-
-/// State, process group and name of a process.
-fn status(pid: u32) -> Option<(char, u32, String)> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (start, end) = (stat.find('(')?, stat.rfind(')')?);
-    let mut fields = stat.get(end + 1..)?.split_ascii_whitespace();
-    let state = fields.next()?.chars().next()?;
-    let group = fields.nth(1)?.parse().ok()?;
-    Some((state, group, stat.get(start + 1..end)?.to_owned()))
-}
-
-/// Collects dead processes that came to us because their parents died; not the tests
-/// themselves.
-fn reap_orphans(running: &[Running]) {
-    let me = std::process::id();
-    let path = format!("/proc/{me}/task/{me}/children");
-    for pid in fs::read_to_string(path)
-        .unwrap_or_default()
-        .split_ascii_whitespace()
-    {
-        if let Ok(pid) = pid.parse()
-            && !running.iter().any(|running| running.pid == pid)
-            && let Ok(pidfd) = sys::pidfd_open(pid)
-        {
-            let _ = sys::reap(pidfd.as_fd());
-        }
-    }
-}
-
-fn leftover_names(part: &str) -> BTreeSet<OsString> {
-    let entries = fs::read_dir("/dev/shm").into_iter().flatten().flatten();
-    entries
-        .map(|entry| entry.file_name())
-        .filter(|name| name.to_string_lossy().contains(part))
-        .collect()
-}
-
-/// A file in memory for a test's output: unlike a pipe, it needs no reader and has no end to
-/// wait for.
-fn memory_file() -> io::Result<File> {
-    // SAFETY: the name is a C string; the flag makes the descriptor close-on-exec.
-    let fd = unsafe { libc::memfd_create(c"test output".as_ptr(), libc::MFD_CLOEXEC) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: just made, and nobody else's.
-    Ok(unsafe { File::from_raw_fd(fd) })
-}
-
-fn text_of(mut file: File) -> String {
-    let mut bytes = Vec::new();
-    // A file that cannot be read has nothing to tell.
-    let _ = file
-        .rewind()
-        .and_then(|()| file.read_to_end(&mut bytes).map(drop));
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn parse(line: &str) -> Result<Options, String> {
-        Options::parse(line.split_whitespace().map(OsString::from))
-    }
-
-    #[test]
-    fn understands_what_cargo_and_nextest_say() {
-        let nextest = parse("--list --format terse --ignored").unwrap();
-        assert!(nextest.list && nextest.quiet && nextest.only_ignored);
-        let one = parse("--exact a_test --nocapture").unwrap();
-        assert_eq!(one.filters, ["a_test"]);
-        assert!(one.exact && one.nocapture);
-        assert_eq!(
-            parse("--test-threads=3 --skip x --color always")
-                .unwrap()
-                .jobs,
-            Some(3)
-        );
-        assert!(parse("--test-threads 0").is_err());
-        assert!(parse("--nonsense").is_err());
-        assert!(parse("--skip").is_err());
-    }
-
-    #[test]
-    fn filters_as_libtest_does() {
-        let test = |name| Test::new(name, || 0);
-        assert!(parse("own").unwrap().wants(&test("brown")));
-        assert!(!parse("own --exact").unwrap().wants(&test("brown")));
-        assert!(!parse("--skip bro").unwrap().wants(&test("brown")));
-        assert!(!parse("--ignored").unwrap().wants(&test("brown")));
-        assert!(parse("--ignored").unwrap().wants(&test("brown").ignored()));
-        assert!(!parse("").unwrap().runs(&test("brown").ignored()));
-        assert!(
-            parse("--include-ignored")
-                .unwrap()
-                .runs(&test("brown").ignored())
-        );
-    }
-
-    #[test]
-    fn reads_a_process_of_any_name() {
-        let (state, _, name) = status(std::process::id()).unwrap();
-        assert!(matches!(state, 'R' | 'S'));
-        assert!(!name.is_empty());
-    }
 
     #[test]
     fn names_are_unique_to_a_process_or_test() {

@@ -108,12 +108,14 @@ impl<T, C: Codec<T>> Producer<T, C> {
 }
 
 impl Producer<Vec<u8>, Bytes> {
-    /// Puts a copy of `bytes`, as [`Queue::put_from`].
+    /// Puts a copy of `bytes`, as [`Queue::put_bytes`].
+    ///
+    /// *Blocks*, *wakes* and *if a peer dies*: as [`Producer::put`].
     ///
     /// # Errors
     ///
     /// [`PutError`].
-    pub fn put_from(&self, bytes: &[u8]) -> Result<(), PutError<()>> {
+    pub fn put_bytes(&self, bytes: &[u8]) -> Result<(), PutError<()>> {
         let put = || {
             self.end.check()?;
             let in_vain = |thorough| self.queue.is_closed_here() || self.end.others_gone(thorough);
@@ -211,12 +213,14 @@ impl<T, C: Codec<T>> Consumer<T, C> {
 }
 
 impl Consumer<Vec<u8>, Bytes> {
-    /// Takes the oldest message into `to`, as [`Queue::get_into`].
+    /// Takes the oldest message into `to`, as [`Queue::get_into_vec`].
+    ///
+    /// *Blocks*, *wakes* and *if a peer dies*: as [`Consumer::get`].
     ///
     /// # Errors
     ///
     /// See [`GetError`].
-    pub fn get_into(&self, to: &mut Vec<u8>) -> Result<(), GetError> {
+    pub fn get_into_vec(&self, to: &mut Vec<u8>) -> Result<(), GetError> {
         let mut get = || {
             self.end.check()?;
             let in_vain = |thorough| self.queue.is_closed_here() || self.end.others_gone(thorough);

@@ -1,7 +1,7 @@
 use multiproc_message::{get_errors, put_errors};
 use thiserror::Error;
 
-pub use multiproc_core::ends::EndError as RegisterError;
+pub use multiproc_core::ends::RegisterError;
 pub use multiproc_segment::{OpenError, UnlinkError};
 
 /// Why a queue was not made. Nothing is left behind.

@@ -1,6 +1,8 @@
 use crate::codec::{Codec, GetFailure, Serde, with_scratch};
+use crate::ends::Iter;
 use crate::error::{
-    CreateError, GetError, GetTimeoutError, PutError, PutTimeoutError, TryGetError, TryPutError,
+    CreateError, GetError, GetTimeoutError, OpenError, PutError, PutTimeoutError, TryGetError,
+    TryPutError, UnlinkError,
 };
 use crate::queue::Queue;
 use multiproc_core::deadline::Deadline;
@@ -169,6 +171,37 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     }
 }
 
+impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
+    /// As [`Queue::create`]. (With other options: any queue can be made joinable by `into()`.)
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError`], among them `AlreadyExists`; nothing is left behind.
+    pub fn create(name: &str) -> Result<Self, CreateError> {
+        Ok(Queue::create(name)?.into())
+    }
+
+    /// As [`Queue::open`]: to open as joinable what was made as a queue is no error.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`] says what was expected and what was found.
+    pub fn open(name: &str) -> Result<Self, OpenError> {
+        Ok(Queue::open(name)?.into())
+    }
+}
+
+impl<T> JoinableQueue<T> {
+    /// As [`Queue::unlink`].
+    ///
+    /// # Errors
+    ///
+    /// [`UnlinkError`].
+    pub fn unlink(name: &str) -> Result<(), UnlinkError> {
+        Queue::<T>::unlink(name)
+    }
+}
+
 impl<T, C> From<Queue<T, C>> for JoinableQueue<T, C> {
     /// Any queue can be joined, also a named one; what was put before counts.
     fn from(queue: Queue<T, C>) -> Self {
@@ -316,7 +349,7 @@ impl<T, C: Codec<T>> JoinableQueue<T, C> {
     }
 
     fn get_by(&self, deadline: Deadline) -> Result<T, GetFailure> {
-        self.open()?;
+        self.check()?;
         let in_vain = |_| self.queue.is_closed_here();
         let wait = Wait {
             deadline,
@@ -330,7 +363,7 @@ impl<T, C: Codec<T>> JoinableQueue<T, C> {
     }
 
     fn task_by(&self, deadline: Deadline) -> Result<Task<'_, T>, GetFailure> {
-        self.open()?;
+        self.check()?;
         let in_vain = |_| self.queue.is_closed_here();
         let wait = Wait {
             deadline,
@@ -353,7 +386,7 @@ impl<T, C: Codec<T>> JoinableQueue<T, C> {
         }))
     }
 
-    fn open(&self) -> Result<(), GetFailure> {
+    fn check(&self) -> Result<(), GetFailure> {
         match self.queue.is_closed_here() {
             true => Err(RingGetError::Closed.into()),
             false => Ok(()),
@@ -435,6 +468,32 @@ impl<T, C: Codec<T>> JoinableQueue<T, C> {
         Ok(self.get_by(Deadline::NOW)?)
     }
 
+    /// Messages as they come, until the queue is shut down or this process closed it; each to be
+    /// reported with [`JoinableQueue::task_done`]. *Blocks*, *wakes*, and *if a peer dies*: as
+    /// [`JoinableQueue::get`].
+    ///
+    /// ```
+    /// use multiproc_queue::JoinableQueue;
+    /// # let name = format!("joinable-doc-{}", std::process::id());
+    /// # let name = name.as_str();
+    ///
+    /// let jobs = JoinableQueue::<u32>::create(name)?;
+    /// let there = JoinableQueue::<u32>::open(name)?; // in this program or another
+    /// jobs.put(1)?;
+    /// jobs.put(2)?;
+    /// jobs.shut_down();
+    /// for job in &there {
+    ///     println!("does {}", job?);
+    ///     there.task_done()?;
+    /// }
+    /// jobs.join()?;
+    /// JoinableQueue::<u32>::unlink(name)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn iter(&self) -> Iter<'_, T> {
+        Iter::new(move || self.get())
+    }
+
     /// As [`JoinableQueue::get`]. *Blocks until* there is a message or `timeout` is over.
     /// *Wakes when* and *if a peer dies*: as there.
     ///
@@ -443,6 +502,16 @@ impl<T, C: Codec<T>> JoinableQueue<T, C> {
     /// See [`GetTimeoutError`].
     pub fn get_timeout(&self, timeout: Duration) -> Result<T, GetTimeoutError> {
         Ok(self.get_by(Deadline::after(timeout))?)
+    }
+}
+
+impl<'a, T, C: Codec<T>> IntoIterator for &'a JoinableQueue<T, C> {
+    type Item = Result<T, GetError>;
+    type IntoIter = Iter<'a, T>;
+
+    /// As [`JoinableQueue::iter`].
+    fn into_iter(self) -> Iter<'a, T> {
+        self.iter()
     }
 }
 

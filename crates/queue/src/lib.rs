@@ -23,7 +23,7 @@
 //! | [`JoinableQueue`] | a queue that one can wait for: `task_done` and `join` |
 //! | [`Queue::put_many`], [`Queue::get_many`] | several messages in one step |
 //! | [`Queue::put_loan`], [`Queue::get_loan`] | bytes written and read in place |
-//! | [`SimpleQueue`] | `put`, `get`, `empty`, `close`, and no more |
+//! | [`SimpleQueue`] | `put`, `get`, `is_empty`, `close`, a loop over it, and no more |
 //! | [`codec`] | how messages become bytes: serde (the default), plain data, bytes |
 //!
 //! # What a put promises

@@ -87,35 +87,7 @@ impl<T, C> QueueOptions<T, C> {
         self
     }
 
-    /// Permission bits of a named queue: exactly these, whatever the umask. 0600 by default.
-    pub fn mode(mut self, mode: u32) -> Self {
-        self.settings.naming = self.settings.naming.mode(mode);
-        self
-    }
-
-    /// The user, by number, that a named queue belongs to. Takes the privilege to give files
-    /// away.
-    pub fn owner(mut self, uid: u32) -> Self {
-        self.settings.naming = self.settings.naming.owner(uid);
-        self
-    }
-
-    /// The group, by number, that a named queue belongs to: one of this process's own, or any
-    /// with that privilege.
-    pub fn group(mut self, gid: u32) -> Self {
-        self.settings.naming = self.settings.naming.group(gid);
-        self
-    }
-
-    /// The name goes with the last process that has the queue open, and if that one was
-    /// killed, at the next look: see [`Naming::temporary`]. Without it, it lives until
-    /// `unlink`.
-    ///
-    /// [`Naming::temporary`]: multiproc_segment::Naming::temporary
-    pub fn temporary(mut self, temporary: bool) -> Self {
-        self.settings.naming = self.settings.naming.temporary(temporary);
-        self
-    }
+    multiproc_segment::naming_options!(settings.naming);
 
     /// Without a *courier*: saves a descriptor per queue; handles and descriptors in messages are
     /// then refused, and the queue cannot be polled.

@@ -300,10 +300,12 @@ fn never(_: bool) -> bool {
 impl Queue<Vec<u8>, Bytes> {
     /// Puts a copy of `bytes`: [`Queue::put`] without a `Vec`.
     ///
+    /// *Blocks*, *wakes* and *if a peer dies*: as there.
+    ///
     /// # Errors
     ///
     /// [`PutError`].
-    pub fn put_from(&self, bytes: &[u8]) -> Result<(), PutError<()>> {
+    pub fn put_bytes(&self, bytes: &[u8]) -> Result<(), PutError<()>> {
         if self.is_closed_here() {
             return Err(PutError::Closed(()));
         }
@@ -322,10 +324,12 @@ impl Queue<Vec<u8>, Bytes> {
     /// Takes the oldest message into `to`, whose content it replaces: [`Queue::get`] without
     /// a new `Vec`.
     ///
+    /// *Blocks*, *wakes* and *if a peer dies*: as there.
+    ///
     /// # Errors
     ///
     /// See [`GetError`].
-    pub fn get_into(&self, to: &mut Vec<u8>) -> Result<(), GetError> {
+    pub fn get_into_vec(&self, to: &mut Vec<u8>) -> Result<(), GetError> {
         if self.is_closed_here() {
             return Err(GetError::Closed);
         }

@@ -1,9 +1,10 @@
 use crate::codec::{Codec, Serde};
+use crate::ends::Iter;
 use crate::error::{CreateError, GetError, PutError};
 use crate::queue::Queue;
 use serde::{Serialize, de::DeserializeOwned};
 
-/// A queue with `put`, `get`, `is_empty` and `close`, and no more.
+/// A queue with `put`, `get`, `is_empty`, `close`, a loop over it, and no more.
 #[doc(alias = "multiprocessing.SimpleQueue")]
 #[derive(Debug)]
 pub struct SimpleQueue<T, C = Serde>(Queue<T, C>);
@@ -39,11 +40,44 @@ impl<T, C: Codec<T>> SimpleQueue<T, C> {
     }
 }
 
-impl<T, C> SimpleQueue<T, C> {
-    pub(crate) fn over(queue: Queue<T, C>) -> Self {
+impl<T, C: Codec<T>> SimpleQueue<T, C> {
+    /// Messages as they come, until this process closed the queue. *Blocks*, *wakes*, and *if a
+    /// peer dies*: as [`Queue::get`].
+    ///
+    /// ```
+    /// use multiproc_queue::{Queue, SimpleQueue};
+    ///
+    /// let queue = SimpleQueue::from(Queue::<u32>::bounded(10)?);
+    /// queue.put(1)?;
+    /// for number in &queue {
+    ///     assert_eq!(number?, 1);
+    ///     queue.close(); // so there is no next one
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn iter(&self) -> Iter<'_, T> {
+        self.0.iter()
+    }
+}
+
+impl<'a, T, C: Codec<T>> IntoIterator for &'a SimpleQueue<T, C> {
+    type Item = Result<T, GetError>;
+    type IntoIter = Iter<'a, T>;
+
+    /// As [`SimpleQueue::iter`].
+    fn into_iter(self) -> Iter<'a, T> {
+        self.iter()
+    }
+}
+
+/// With a bound, a name or another codec.
+impl<T, C> From<Queue<T, C>> for SimpleQueue<T, C> {
+    fn from(queue: Queue<T, C>) -> Self {
         Self(queue)
     }
+}
 
+impl<T, C> SimpleQueue<T, C> {
     pub(crate) fn queue(&self) -> &Queue<T, C> {
         &self.0
     }

@@ -88,6 +88,6 @@ impl<T, C: Codec<T>> Serialize for SimpleQueue<T, C> {
 
 impl<'de, T, C: Codec<T>> Deserialize<'de> for SimpleQueue<T, C> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Queue::deserialize(deserializer).map(Self::over)
+        Queue::deserialize(deserializer).map(Self::from)
     }
 }

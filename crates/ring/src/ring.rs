@@ -404,6 +404,8 @@ impl Ring {
 
     /// Puts one record: [`Ring::reserve`], a copy, [`Reservation::commit`].
     ///
+    /// *Blocks*, *wakes* and *if a peer dies*: as [`Ring::reserve`].
+    ///
     /// # Errors
     ///
     /// See [`PutError`].
@@ -477,6 +479,8 @@ impl Ring {
 
     /// Gets one record into `to`, whose content it replaces.
     ///
+    /// *Blocks*, *wakes* and *if a peer dies*: as [`Ring::claim`].
+    ///
     /// # Errors
     ///
     /// See [`GetError`].
@@ -533,6 +537,8 @@ impl Ring {
     /// Gets one record into `to`, and its descriptors into `fds`; replaces the content of
     /// both. Descriptors that went with a process which died taking them are missing.
     ///
+    /// *Blocks*, *wakes* and *if a peer dies*: as [`Ring::claim`].
+    ///
     /// # Errors
     ///
     /// See [`GetError`].
@@ -556,6 +562,8 @@ impl Ring {
     /// [`Ring::get_carried`], and `note` of the record's number ([`Ring::released`] as it is now)
     /// and its bytes, just before the record is given up: whoever dies after that has left a note,
     /// and one whose number is that at the head was never given up.
+    ///
+    /// *Blocks*, *wakes* and *if a peer dies*: as [`Ring::claim`].
     ///
     /// # Errors
     ///
@@ -700,6 +708,8 @@ impl Ring {
 
     /// Gets one record into `to`, if it has exactly as many bytes; tells how many it had. It
     /// is consumed in any case.
+    ///
+    /// *Blocks*, *wakes* and *if a peer dies*: as [`Ring::claim`].
     ///
     /// # Errors
     ///

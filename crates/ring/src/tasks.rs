@@ -516,6 +516,8 @@ impl Ring {
     /// Gets one record for a worker that will report it with [`Ring::task_done`]: as
     /// [`Ring::get_into`], and counted for this process.
     ///
+    /// *Blocks*, *wakes* and *if a peer dies*: as there.
+    ///
     /// # Errors
     ///
     /// See [`GetError`]; `TooManyTasks` when [`MOST_WORKERS`] processes have records.

@@ -111,8 +111,9 @@ impl<T> ReentrantMutex<T> {
     }
 
     /// Is it held, by whomever? Stale as soon as it is said.
-    pub fn locked(&self) -> bool {
-        self.lock.locked()
+    #[doc(alias = "locked")]
+    pub fn is_locked(&self) -> bool {
+        self.lock.is_locked()
     }
 
     /// How many guards the calling thread holds.

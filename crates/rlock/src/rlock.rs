@@ -38,7 +38,7 @@ pub enum ReleaseError {
 /// LOCK.acquire()?;
 /// LOCK.acquire()?;
 /// LOCK.release()?;
-/// assert!(LOCK.locked());
+/// assert!(LOCK.is_locked());
 /// LOCK.release()?;
 /// assert!(LOCK.release().is_err());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -189,8 +189,8 @@ impl RLock {
     }
 
     /// Is it held, by whomever? Stale as soon as it is said.
-    #[doc(alias = "is_locked")]
-    pub fn locked(&self) -> bool {
+    #[doc(alias = "locked")]
+    pub fn is_locked(&self) -> bool {
         self.lock.is_held()
     }
 

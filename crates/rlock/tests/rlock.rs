@@ -70,7 +70,7 @@ fn r2_one_release_too_many_is_refused() -> Outcome {
     lock.release()?;
     assert_eq!(lock.release(), Err(ReleaseError::NotHeld));
     assert_eq!(lock.mended(), Err(ReleaseError::NotHeld));
-    assert!(!lock.locked());
+    assert!(!lock.is_locked());
     lock.acquire().unwrap();
     assert_eq!(lock.count(), 1);
     lock.release()?;
@@ -135,7 +135,7 @@ fn r4_another_thread_waits_and_may_not_release() {
         drop(held);
         other.join().unwrap();
     });
-    assert!(!lock.locked());
+    assert!(!lock.is_locked());
 }
 
 /// R5.
@@ -170,7 +170,7 @@ fn r5_a_forked_child_is_not_the_owner() -> Outcome {
 fn r7_locked_is_seen_by_other_processes() -> Outcome {
     let lock = shared();
     let stage = Counter::new();
-    assert!(!lock.locked());
+    assert!(!lock.is_locked());
     let child = Process::start(|| {
         let held = lock.lock().unwrap();
         stage.set(1);
@@ -178,10 +178,10 @@ fn r7_locked_is_seen_by_other_processes() -> Outcome {
         drop(held);
     })?;
     stage.reach(1);
-    assert!(lock.locked() && !lock.is_mine());
+    assert!(lock.is_locked() && !lock.is_mine());
     stage.set(2);
     ends_well(&child);
-    assert!(!lock.locked());
+    assert!(!lock.is_locked());
     Ok(())
 }
 
@@ -260,7 +260,7 @@ fn f2_a_killed_holder_is_reported_with_count_one_until_mended() -> Outcome {
         drop(lock.lock().unwrap()); // once more: it has been told
         assert_eq!(lock.count(), 1);
         drop(held);
-        assert!(!lock.locked());
+        assert!(!lock.is_locked());
     }
     assert!(matches!(
         lock.try_lock(),
@@ -387,17 +387,17 @@ fn guards_release_in_any_order_and_on_panic() {
     assert!(panics.is_err());
     assert_eq!(lock.count(), 1);
     drop(two);
-    assert!(!lock.locked());
+    assert!(!lock.is_locked());
 }
 
 fn released_behind_a_guards_back() {
     let lock = shared();
     let mut held = lock.lock().unwrap();
     lock.release().unwrap();
-    assert!(!lock.locked());
+    assert!(!lock.is_locked());
     held.mended(); // has nothing to say
     drop(held);
-    assert!(!lock.locked());
+    assert!(!lock.is_locked());
     drop(lock.lock().unwrap());
 }
 
@@ -410,13 +410,13 @@ fn all_levels_are_given_up_and_restored() -> Outcome {
         lock.lock().unwrap(),
     );
     let levels = lock.release_all()?;
-    assert_eq!((levels.get(), lock.locked()), (3, false));
+    assert_eq!((levels.get(), lock.is_locked()), (3, false));
     let child = Process::start(|| lock.lock().map(drop).unwrap())?;
     ends_well(&child);
     lock.restore(levels).unwrap();
     assert_eq!(lock.count(), 3);
     drop(held);
-    assert!(!lock.locked());
+    assert!(!lock.is_locked());
     Ok(())
 }
 
@@ -474,7 +474,7 @@ fn a_reentrant_mutex_gives_a_cell() -> Outcome {
             assert_eq!(data.count(), 2);
             add(1);
             drop(outer);
-            assert!(data.locked());
+            assert!(data.is_locked());
             drop(inner);
         }
     })?;

@@ -110,15 +110,41 @@ impl Default for Naming {
     }
 }
 
-/// Permission bits alone: `0o660.into()`.
-impl From<u32> for Naming {
-    fn from(mode: u32) -> Self {
-        Self::new().mode(mode)
-    }
-}
+/// What every kind of options says of the name to be: `mode`, `owner`, `group`, `temporary`, each
+/// for the [`Naming`] in a field of the options.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! naming_options {
+    ($($field:ident).+) => {
+        /// Permission bits of what is made by name: exactly these, whatever the umask. 0600 by
+        /// default.
+        pub fn mode(mut self, mode: u32) -> Self {
+            self.$($field).+ = self.$($field).+.mode(mode);
+            self
+        }
 
-impl From<&Naming> for Naming {
-    fn from(naming: &Naming) -> Self {
-        naming.clone()
-    }
+        /// The user, by number, that a named object belongs to. Takes the privilege to give files
+        /// away.
+        pub fn owner(mut self, uid: u32) -> Self {
+            self.$($field).+ = self.$($field).+.owner(uid);
+            self
+        }
+
+        /// The group, by number, that a named object belongs to: one of this process's own, or any
+        /// with that privilege.
+        pub fn group(mut self, gid: u32) -> Self {
+            self.$($field).+ = self.$($field).+.group(gid);
+            self
+        }
+
+        /// The name goes with the last process that has the object open, and if that one was
+        /// killed, at the next look: see [`Naming::temporary`]. Without it, it lives until
+        /// `unlink`.
+        ///
+        /// [`Naming::temporary`]: multiproc_segment::Naming::temporary
+        pub fn temporary(mut self, temporary: bool) -> Self {
+            self.$($field).+ = self.$($field).+.temporary(temporary);
+            self
+        }
+    };
 }

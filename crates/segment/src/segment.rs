@@ -160,21 +160,20 @@ impl Segment {
     }
 
     /// Makes a segment and publishes it under `name`, in one step: see the crate's
-    /// Invariant 1. `naming` is a [`Naming`], or permission bits alone.
+    /// Invariant 1.
     ///
     /// # Errors
     ///
     /// [`CreateError`], among them `AlreadyExists`; nothing is left behind.
     pub fn create(
         name: &str,
-        naming: impl Into<Naming>,
+        naming: &Naming,
         kind: Kind,
         body: usize,
         resident: usize,
         init: impl FnOnce(&Segment),
     ) -> Result<Self, CreateError> {
         let name = Name::new(name)?;
-        let naming = naming.into();
         let sizes = Sizes::check(&kind, body, resident)?;
         // The common refusal, before any memory is spent. `linkat` decides.
         Self::make_way(&name)?;

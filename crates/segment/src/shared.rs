@@ -66,22 +66,13 @@ impl<T: Shareable> Shared<T> {
     }
 
     /// Makes an object with a name, for programs started apart; the owner alone (0600)
-    /// may open it.
+    /// may open it, unless its [options](Shared::options) say otherwise.
     ///
     /// # Errors
     ///
     /// [`CreateError`], among them `AlreadyExists`; nothing is left behind.
     pub fn create(name: &str, value: T) -> Result<Self, CreateError> {
         Self::options().create(name, value)
-    }
-
-    /// [`Shared::create`] with permission bits, exactly these whatever the umask.
-    ///
-    /// # Errors
-    ///
-    /// [`CreateError`], among them `AlreadyExists`; nothing is left behind.
-    pub fn create_with_mode(name: &str, mode: u32, value: T) -> Result<Self, CreateError> {
-        Self::options().mode(mode).create(name, value)
     }
 
     /// How an object is to be made by name: mode, owner, group, temporary.
@@ -157,30 +148,7 @@ pub struct SharedOptions<T> {
 }
 
 impl<T: Shareable> SharedOptions<T> {
-    /// Permission bits: exactly these, whatever the umask. 0600 by default.
-    pub fn mode(mut self, mode: u32) -> Self {
-        self.naming = self.naming.mode(mode);
-        self
-    }
-
-    /// See [`Naming::owner`].
-    pub fn owner(mut self, uid: u32) -> Self {
-        self.naming = self.naming.owner(uid);
-        self
-    }
-
-    /// See [`Naming::group`].
-    pub fn group(mut self, gid: u32) -> Self {
-        self.naming = self.naming.group(gid);
-        self
-    }
-
-    /// The name goes with the last process that has the object open: see
-    /// [`Naming::temporary`].
-    pub fn temporary(mut self, temporary: bool) -> Self {
-        self.naming = self.naming.temporary(temporary);
-        self
-    }
+    crate::naming_options!(naming);
 
     /// Makes an object with a name.
     ///

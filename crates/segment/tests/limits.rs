@@ -3,7 +3,9 @@
 
 use common::{Name, Outcome, limit_descriptors, own_small_dev_shm};
 use multiproc_process::test;
-use multiproc_segment::{AllocateError, CreateError, Kind, OpenError, Segment, Shareable, Shared};
+use multiproc_segment::{
+    AllocateError, CreateError, Kind, Naming, OpenError, Segment, Shareable, Shared,
+};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::*};
 
@@ -51,7 +53,7 @@ fn absurd_sizes_are_refused() {
     for bytes in [usize::MAX, isize::MAX as usize, isize::MAX as usize / 2 + 1] {
         let error = Segment::anonymous(kind(), bytes, 8, |_| ()).unwrap_err();
         assert!(matches!(error, CreateError::TooLarge { bytes: b } if b == bytes));
-        let error = Segment::create(&name, 0o600, kind(), bytes, 8, |_| ()).unwrap_err();
+        let error = Segment::create(&name, &Naming::new(), kind(), bytes, 8, |_| ()).unwrap_err();
         assert!(matches!(error, CreateError::TooLarge { .. }));
     }
     // A file may be that long; no address space has so much room.
@@ -61,7 +63,7 @@ fn absurd_sizes_are_refused() {
             matches!(error, CreateError::NoSpace { bytes: b } if b == bytes),
             "{error}"
         );
-        let error = Segment::create(&name, 0o600, kind(), bytes, 8, |_| ()).unwrap_err();
+        let error = Segment::create(&name, &Naming::new(), kind(), bytes, 8, |_| ()).unwrap_err();
         assert!(matches!(error, CreateError::NoSpace { .. }), "{error}");
     }
     assert!(!name.is_there());
@@ -125,7 +127,8 @@ fn a_full_dev_shm_is_an_error_and_never_sigbus() -> Outcome {
         return Ok(());
     }
     let name = Name::new("full");
-    let error = Segment::create(&name, 0o600, kind(), 2 * MIB, 2 * MIB, |_| ()).unwrap_err();
+    let error =
+        Segment::create(&name, &Naming::new(), kind(), 2 * MIB, 2 * MIB, |_| ()).unwrap_err();
     assert!(
         matches!(error, CreateError::NoSpace { bytes } if bytes == 2 * MIB),
         "{error}"
@@ -160,7 +163,7 @@ fn what_is_sparse_is_allocated_or_refused() -> Outcome {
         return Ok(());
     }
     let name = Name::new("sparse");
-    let sparse = Segment::create(&name, 0o600, kind(), 1 << 30, 8, |_| ())?;
+    let sparse = Segment::create(&name, &Naming::new(), kind(), 1 << 30, 8, |_| ())?;
     assert!(sparse.resident_bytes()? < MIB as u64 / 2);
     sparse.allocate(MIB, MIB / 2)?;
     // SAFETY: inside the body, and nobody else is there.
@@ -239,7 +242,7 @@ fn a_file_size_limit_is_an_error() -> Outcome {
         "{error}"
     );
     let name = Name::new("limited");
-    let error = Segment::create(&name, 0o600, kind(), 2 * MIB, 8, |_| ()).unwrap_err();
+    let error = Segment::create(&name, &Naming::new(), kind(), 2 * MIB, 8, |_| ()).unwrap_err();
     assert!(matches!(error, CreateError::TooLarge { .. }), "{error}");
     Segment::anonymous(kind(), MIB / 2, 8, |_| ())?;
     Ok(())

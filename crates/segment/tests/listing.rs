@@ -2,7 +2,7 @@
 
 use common::{Name, Outcome, own_small_dev_shm};
 use multiproc_process::{Process, test};
-use multiproc_segment::{Content, HEADER_BYTES, Look, OpenError, Shared, list, look};
+use multiproc_segment::{Content, HEADER_BYTES, Look, Naming, OpenError, Shared, list, look};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
 
@@ -168,7 +168,8 @@ fn sparse_objects_stay_sparse() -> Outcome {
         fixed: 8,
         align: 8,
     };
-    let made = multiproc_segment::Segment::create("sparse", 0o600, kind, 1 << 30, 8, |_| ())?;
+    let made =
+        multiproc_segment::Segment::create("sparse", &Naming::new(), kind, 1 << 30, 8, |_| ())?;
     let look = Look::at("sparse")?;
     let mut page = [1; 4096];
     for at in (0..64 << 20).step_by(1 << 20) {

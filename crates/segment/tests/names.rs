@@ -3,7 +3,7 @@
 use common::{Name, Outcome, in_bare_fork};
 use multiproc_process::{Exit, Process, test};
 use multiproc_segment::{
-    CreateError, Kind, NameError, OpenError, Segment, Shared, UnlinkError, unlink,
+    CreateError, Kind, NameError, Naming, OpenError, Segment, Shared, UnlinkError, unlink,
 };
 use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
@@ -147,12 +147,16 @@ fn the_mode_is_as_asked_whatever_the_umask() -> Outcome {
         unsafe { libc::umask(umask) };
         for mode in [0o600, 0o640, 0o666, 0o400] {
             let name = Name::new("mode");
-            let _made = Shared::create_with_mode(&name, mode, AtomicU32::new(0))?;
+            let _made = Shared::options()
+                .mode(mode)
+                .create(&name, AtomicU32::new(0))?;
             assert_eq!(mode_of(&name), mode, "under umask {umask:o}");
         }
         // Set-user-ID and the like are no permissions.
         let name = Name::new("mode");
-        let _made = Shared::create_with_mode(&name, 0o7600, AtomicU32::new(0))?;
+        let _made = Shared::options()
+            .mode(0o7600)
+            .create(&name, AtomicU32::new(0))?;
         assert_eq!(mode_of(&name), 0o600);
     }
     Ok(())
@@ -176,7 +180,9 @@ fn another_user_is_refused() -> Outcome {
     let name = Name::new("private");
     let made = Shared::create(&name, AtomicU32::new(0))?;
     let open_to_all = Name::new("open");
-    let _public = Shared::create_with_mode(&open_to_all, 0o666, AtomicU32::new(0))?;
+    let _public = Shared::options()
+        .mode(0o666)
+        .create(&open_to_all, AtomicU32::new(0))?;
     let child = Process::start(|| {
         let nobody = 65534;
         // SAFETY: numbers; in the child only.
@@ -412,7 +418,7 @@ fn kind() -> Kind {
 fn a_creator_killed_while_initialising_leaves_no_name() -> Outcome {
     let name = Name::new("killed");
     let creator = Process::start(|| {
-        let _ = Segment::create(&name, 0o600, kind(), 1 << 20, 1 << 20, |segment| {
+        let _ = Segment::create(&name, &Naming::new(), kind(), 1 << 20, 1 << 20, |segment| {
             // SAFETY: inside the body; a signal to this very process.
             unsafe {
                 segment.body().write(1);
@@ -430,7 +436,9 @@ fn a_creator_killed_while_initialising_leaves_no_name() -> Outcome {
 fn an_init_that_panics_leaves_no_name() -> Outcome {
     let name = Name::new("panicked");
     let end = std::panic::catch_unwind(|| {
-        Segment::create(&name, 0o600, kind(), 4, 4, |_| panic!("on purpose"))
+        Segment::create(&name, &Naming::new(), kind(), 4, 4, |_| {
+            panic!("on purpose")
+        })
     });
     assert!(end.is_err());
     assert!(!name.is_there());

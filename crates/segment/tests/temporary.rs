@@ -433,7 +433,11 @@ fn the_mark_is_the_owners() -> Outcome {
     if !is_root() {
         return Ok(());
     }
-    drop(Shared::create_with_mode(&kept, 0o666, AtomicU32::new(8))?);
+    drop(
+        Shared::options()
+            .mode(0o666)
+            .create(&kept, AtomicU32::new(8))?,
+    );
     let child = Process::start(|| {
         become_nobody();
         let seen = look(&name).unwrap();

@@ -5,6 +5,20 @@ use thiserror::Error;
 #[error("a semaphore starts at 0 to 2147483647, not {0}")]
 pub struct ValueError(pub u32);
 
+/// Why nothing was acquired, nor waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum AcquireManyError {
+    /// More than there can ever be.
+    #[error("{n} cannot be acquired at once: this semaphore has {bound} at most")]
+    AboveBound {
+        /// So many were asked for.
+        n: u32,
+        /// So many there can be.
+        bound: u32,
+    },
+}
+
 /// Why nothing was released. The value is what it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]

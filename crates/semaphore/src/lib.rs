@@ -64,7 +64,7 @@ mod error;
 mod permit;
 mod semaphore;
 
-pub use error::{ReleaseError, ValueError};
+pub use error::{AcquireManyError, ReleaseError, ValueError};
 pub use permit::Permit;
 pub use semaphore::{BoundedSemaphore, MOST, Semaphore};
 

@@ -1,4 +1,4 @@
-use crate::error::{ReleaseError, ValueError};
+use crate::error::{AcquireManyError, ReleaseError, ValueError};
 use crate::permit::Permit;
 use multiproc_core::deadline::Deadline;
 use multiproc_core::fork::HeldHere;
@@ -151,7 +151,7 @@ impl<const HOLDERS: usize> Semaphore<HOLDERS> {
     /// that comes back.
     #[inline]
     pub fn acquire(&self) {
-        self.acquire_many(1);
+        let _always = self.acquire_until(1, Deadline::NEVER);
     }
 
     /// Takes 1 if there is 1. Never blocks.
@@ -171,16 +171,37 @@ impl<const HOLDERS: usize> Semaphore<HOLDERS> {
 
     /// [`Semaphore::acquire`] of `n` at once. Smaller wishes of others may overtake.
     ///
-    /// # Panics
+    /// *Blocks*, *wakes* and *if a peer dies*: as there.
     ///
-    /// If `n` is more than there can ever be.
+    /// # Errors
+    ///
+    /// [`AcquireManyError`] if `n` is more than there can ever be; nothing was acquired.
+    ///
+    /// ```
+    /// use multiproc_semaphore::{AcquireManyError, BoundedSemaphore};
+    ///
+    /// let gate = BoundedSemaphore::new(3);
+    /// let refused = AcquireManyError::AboveBound { n: 4, bound: 3 };
+    /// assert_eq!(gate.acquire_many(4), Err(refused));
+    /// assert_eq!(gate.permits(4).unwrap_err(), refused);
+    /// assert_eq!(gate.value(), 3);
+    /// # gate.acquire_many(3)?;
+    /// # Ok::<(), AcquireManyError>(())
+    /// ```
     #[inline]
-    pub fn acquire_many(&self, n: u32) {
-        assert!(
-            n <= self.bound(),
-            "{n} is more than this semaphore ever has"
-        );
+    pub fn acquire_many(&self, n: u32) -> Result<(), AcquireManyError> {
+        self.check(n)?;
         let _always = self.acquire_until(n, Deadline::NEVER);
+        Ok(())
+    }
+
+    /// Can there ever be so many?
+    #[inline]
+    fn check(&self, n: u32) -> Result<(), AcquireManyError> {
+        match self.bound() {
+            bound if n > bound => Err(AcquireManyError::AboveBound { n, bound }),
+            _ => Ok(()),
+        }
     }
 
     /// [`Semaphore::try_acquire`] of `n` at once.
@@ -191,6 +212,8 @@ impl<const HOLDERS: usize> Semaphore<HOLDERS> {
     }
 
     /// [`Semaphore::acquire_timeout`] of `n` at once.
+    ///
+    /// *Blocks*, *wakes* and *if a peer dies*: as there.
     #[must_use = "false: nothing was acquired"]
     #[inline]
     pub fn acquire_many_timeout(&self, n: u32, timeout: Duration) -> bool {
@@ -299,18 +322,23 @@ impl<const HOLDERS: usize> Semaphore<HOLDERS> {
     #[doc(alias = "__enter__")]
     #[inline]
     pub fn permit(&self) -> Permit<'_, HOLDERS> {
-        self.permits(1)
+        self.permits_for_sure(1)
     }
 
     /// A permit if there is one. Never blocks, but for the few dozen instructions that another
     /// process may be inside the table (a slice of 50 ms, if it is stopped there); a look at
     /// who is alive comes before a no.
+    #[must_use = "a permit is given back when it is dropped"]
     #[inline]
     pub fn try_permit(&self) -> Option<Permit<'_, HOLDERS>> {
         self.permits_until(1, Deadline::NOW)
     }
 
     /// [`Semaphore::permit`], or `None` when the time is up.
+    ///
+    /// *Blocks until* there is one, or the time is up. *Wakes when* and *if a peer dies*: as
+    /// there.
+    #[must_use = "a permit is given back when it is dropped"]
     #[inline]
     pub fn permit_timeout(&self, timeout: Duration) -> Option<Permit<'_, HOLDERS>> {
         self.permits_until(1, Deadline::after(timeout))
@@ -318,14 +346,18 @@ impl<const HOLDERS: usize> Semaphore<HOLDERS> {
 
     /// [`Semaphore::permit`] for `n` at once, in one place of the table.
     ///
-    /// # Panics
+    /// *Blocks*, *wakes* and *if a peer dies*: as there.
     ///
-    /// If `n` is more than there can ever be.
-    pub fn permits(&self, n: u32) -> Permit<'_, HOLDERS> {
-        assert!(
-            n <= self.bound(),
-            "{n} is more than this semaphore ever has"
-        );
+    /// # Errors
+    ///
+    /// [`AcquireManyError`] if `n` is more than there can ever be; nothing was acquired.
+    pub fn permits(&self, n: u32) -> Result<Permit<'_, HOLDERS>, AcquireManyError> {
+        self.check(n)?;
+        Ok(self.permits_for_sure(n))
+    }
+
+    #[inline]
+    fn permits_for_sure(&self, n: u32) -> Permit<'_, HOLDERS> {
         loop {
             if let Some(permit) = self.permits_until(n, Deadline::NEVER) {
                 return permit;
@@ -334,11 +366,15 @@ impl<const HOLDERS: usize> Semaphore<HOLDERS> {
     }
 
     /// [`Semaphore::try_permit`] for `n` at once.
+    #[must_use = "a permit is given back when it is dropped"]
     pub fn try_permits(&self, n: u32) -> Option<Permit<'_, HOLDERS>> {
         self.permits_until(n, Deadline::NOW)
     }
 
     /// [`Semaphore::permit_timeout`] for `n` at once.
+    ///
+    /// *Blocks*, *wakes* and *if a peer dies*: as there.
+    #[must_use = "a permit is given back when it is dropped"]
     pub fn permits_timeout(&self, n: u32, timeout: Duration) -> Option<Permit<'_, HOLDERS>> {
         self.permits_until(n, Deadline::after(timeout))
     }

@@ -141,7 +141,7 @@ fn anybody_may_release() {
 
 fn several_at_once() {
     let s = semaphore(0);
-    let three = start(|| s.acquire_many(3));
+    let three = start(|| s.acquire_many(3).unwrap());
     blocked(&three);
     s.release_many(2).unwrap();
     std::thread::sleep(Duration::from_millis(20));
@@ -151,7 +151,7 @@ fn several_at_once() {
     ends_well(&three);
     assert_eq!(s.value(), 0);
     s.release_many(5).unwrap();
-    let permit = s.permits(4);
+    let permit = s.permits(4).unwrap();
     assert_eq!((permit.count(), s.value()), (4, 1));
     assert!(s.try_permits(2).is_none());
     assert!(!s.try_acquire_many(2));
@@ -232,7 +232,7 @@ fn a_permit_comes_back_on_drop() {
 fn holder(s: &Semaphore, n: u32) -> Process {
     let before = s.value();
     let child = start(|| {
-        let _permit = s.permits(n);
+        let _permit = s.permits(n).unwrap();
         for_ever()
     });
     until("a child to have its permits", || s.value() == before - n);
@@ -244,7 +244,7 @@ fn a_permit_comes_back_when_its_holder_is_killed() {
     let mut slowest = Duration::ZERO;
     for _ in 0..20 {
         let victims = [holder(&s, 1), holder(&s, 1)];
-        let waiter = start(|| drop(s.permits(2)));
+        let waiter = start(|| drop(s.permits(2).unwrap()));
         blocked(&waiter);
         kill(&victims[0]);
         let begun = Instant::now();
@@ -287,7 +287,7 @@ fn what_was_acquired_without_a_permit_stays_taken() {
 
 fn a_full_table_makes_permits_wait() {
     let s = Shared::new(Semaphore::<2>::sized(10)).unwrap();
-    let (one, two) = (s.permit(), s.permits(3));
+    let (one, two) = (s.permit(), s.permits(3).unwrap());
     assert!(s.try_permit().is_none(), "the table is full");
     assert!(s.permit_timeout(Duration::from_millis(10)).is_none());
     assert_eq!(s.value(), 6);

@@ -4,6 +4,7 @@ use crate::error::{
     TryLockError, UnderError, UnlinkError,
 };
 use crate::guard::Guard;
+use crate::iter::{Indexed, Iter};
 use crate::options::Options;
 use crate::place::Part;
 use multiproc_lock::{Mutex, MutexGuard};
@@ -34,7 +35,7 @@ pub(crate) const WHAT: &str = "Array";
 pub struct Array<T>(pub(crate) Cells<T>);
 
 impl<T> Array<T> {
-    /// Options: permission bits, and a given lock.
+    /// How an array is to be made or opened: mode, owner, group, temporary, and under which lock.
     pub fn options() -> Options<Self> {
         Options::new()
     }
@@ -272,11 +273,29 @@ impl<T: Plain> Array<T> {
 
     /// The items one by one, each copied by an [`Array::get`] of its own: what others write
     /// meanwhile is seen. For all at one moment, iterate over the guard.
-    pub fn iter(
-        &self,
-    ) -> impl ExactSizeIterator<Item = Result<T, ItemError<Guard<'_, [T]>>>> + DoubleEndedIterator
-    {
-        (0..self.len()).map(|index| self.get(index))
+    pub fn iter(&self) -> Iter<'_, Self> {
+        Iter::new(self, self.len())
+    }
+}
+
+impl<T: Plain> Indexed for Array<T> {
+    type Found<'a>
+        = Result<T, ItemError<Guard<'a, [T]>>>
+    where
+        T: 'a;
+
+    fn at(&self, index: usize) -> Self::Found<'_> {
+        self.get(index)
+    }
+}
+
+impl<'a, T: Plain> IntoIterator for &'a Array<T> {
+    type Item = Result<T, ItemError<Guard<'a, [T]>>>;
+    type IntoIter = Iter<'a, Array<T>>;
+
+    /// As [`Array::iter`].
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
     }
 }
 

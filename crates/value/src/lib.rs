@@ -41,7 +41,8 @@
 //! use multiproc_value::{Array, Value};
 //!
 //! let books = Shared::new(Mutex::new(()))?;
-//! let (from, to) = (Value::with_lock(100_i64, &books)?, Value::with_lock(0_i64, &books)?);
+//! let under = Value::<i64>::options().lock(&books);
+//! let (from, to) = (under.build(100)?, under.build(0)?);
 //! let journal = Array::<i64>::options().lock(&books).zeroed(10)?;
 //!
 //! let mut held = books.lock().unwrap();
@@ -105,6 +106,8 @@ mod array;
 mod cells;
 mod error;
 mod guard;
+mod item;
+mod iter;
 mod list;
 mod memory;
 mod options;
@@ -122,9 +125,10 @@ pub use error::{
     OpenOrCreateError, OutOfRange, TryLockError, UnderError, UnlinkError,
 };
 pub use guard::Guard;
-pub use list::{GetItemError, IndexOfError, Item, SetItemError, ShareableList};
+pub use item::{GetItemError, IndexOfError, Item, SetItemError};
+pub use iter::{Indexed, Iter};
+pub use list::ShareableList;
 pub use memory::SharedMemory;
-pub use multiproc_segment::Naming;
 pub use options::Options;
 pub use raw::{RawArray, RawValue};
 pub use text::{FixedString, TextError};

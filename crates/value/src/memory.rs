@@ -1,4 +1,5 @@
 use crate::error::{CreateError, OpenError, OpenOrCreateError, OutOfRange, UnlinkError};
+use crate::options::Options;
 use crate::place;
 use crate::words;
 use multiproc_core::identity::Identity;
@@ -15,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 /// a reader must see a whole message.
 ///
 /// A name lives until [`SharedMemory::unlink`], unless it was made
-/// [temporary](Naming::temporary). Dropping handles, exiting and dying remove nothing: a reader
+/// [temporary](Options::temporary). Dropping handles, exiting and dying remove nothing: a reader
 /// cannot take the memory away from the others. What has no name goes with
 /// the last process that maps it. `Clone` is another handle on the same memory.
 ///
@@ -75,6 +76,16 @@ impl SharedMemory {
         }
     }
 
+    pub(crate) fn make(name: &str, naming: &Naming, size: usize) -> Result<Self, CreateError> {
+        let segment = Segment::create(name, naming, kind(), size, size, |_| ())?;
+        Ok(Self::over(segment, Some(name)))
+    }
+
+    /// How named memory is to be made: mode, owner, group, temporary.
+    pub fn options() -> Options<Self> {
+        Options::new()
+    }
+
     /// `size` zeroes under a name that is made up; the owner alone (0600) may open it.
     ///
     /// # Errors
@@ -113,30 +124,7 @@ impl SharedMemory {
     ///
     /// [`CreateError`], among them `AlreadyExists`; nothing is left behind.
     pub fn create(name: &str, size: usize) -> Result<Self, CreateError> {
-        Self::create_with(name, Naming::new(), size)
-    }
-
-    /// [`SharedMemory::create`] with permission bits, exactly these whatever the umask.
-    ///
-    /// # Errors
-    ///
-    /// [`CreateError`], among them `AlreadyExists`; nothing is left behind.
-    pub fn create_with_mode(name: &str, mode: u32, size: usize) -> Result<Self, CreateError> {
-        Self::create_with(name, mode, size)
-    }
-
-    /// [`SharedMemory::create`] with a [`Naming`]: mode, owner, group, temporary.
-    ///
-    /// # Errors
-    ///
-    /// [`CreateError`], among them `AlreadyExists`; nothing is left behind.
-    pub fn create_with(
-        name: &str,
-        naming: impl Into<Naming>,
-        size: usize,
-    ) -> Result<Self, CreateError> {
-        let segment = Segment::create(name, naming, kind(), size, size, |_| ())?;
-        Ok(Self::over(segment, Some(name)))
+        Self::options().create(name, size)
     }
 
     /// Opens the memory of that name, whatever its size, or makes it of `size` zeroes. When
@@ -146,24 +134,7 @@ impl SharedMemory {
     ///
     /// As [`SharedMemory::open`] and [`SharedMemory::create`].
     pub fn open_or_create(name: &str, size: usize) -> Result<Self, OpenOrCreateError> {
-        Self::open_or_create_with(name, Naming::new(), size)
-    }
-
-    /// [`SharedMemory::open_or_create`] with a [`Naming`], for the case that it is made.
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    pub fn open_or_create_with(
-        name: &str,
-        naming: impl Into<Naming>,
-        size: usize,
-    ) -> Result<Self, OpenOrCreateError> {
-        let naming = naming.into();
-        multiproc_segment::open_or_create(
-            || Self::open(name),
-            || Self::create_with(name, &naming, size),
-        )
+        Self::options().open_or_create(name, size)
     }
 
     /// Opens the memory of that name. It is as large as its maker made it.

@@ -1,15 +1,20 @@
 use crate::array::Array;
-use crate::cells::{Plain, Settings};
+use crate::cells::{Guarded, Plain, Settings};
 use crate::error::{CreateError, OpenError, OpenOrCreateError};
+use crate::item::Item;
+use crate::list::ShareableList;
+use crate::memory::SharedMemory;
+use crate::raw::{RawArray, RawValue};
 use crate::value::Value;
 use multiproc_lock::Mutex;
-use multiproc_segment::Shared;
+use multiproc_segment::{Shared, open_or_create};
 use std::fmt;
 use std::marker::PhantomData;
-use zerocopy::FromZeros;
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
-/// How a [`Value`] or an [`Array`] is to be made or opened: see [`Value::options`] and
-/// [`Array::options`].
+/// How an object of the kind `K` is to be made or opened: see [`Value::options`],
+/// [`Array::options`], [`RawValue::options`], [`RawArray::options`], [`SharedMemory::options`] and
+/// [`ShareableList::options`].
 #[must_use = "options do nothing until something is made or opened with them"]
 pub struct Options<K> {
     settings: Settings,
@@ -24,37 +29,10 @@ impl<K> Options<K> {
         }
     }
 
-    /// Permission bits of what is made by name: exactly these, whatever the umask. 0600 by
-    /// default.
-    pub fn mode(mut self, mode: u32) -> Self {
-        self.settings.naming = self.settings.naming.mode(mode);
-        self
-    }
+    multiproc_segment::naming_options!(settings.naming);
+}
 
-    /// The user, by number, that a named object belongs to. Takes the privilege to give files
-    /// away.
-    pub fn owner(mut self, uid: u32) -> Self {
-        self.settings.naming = self.settings.naming.owner(uid);
-        self
-    }
-
-    /// The group, by number, that a named object belongs to: one of this process's own, or any
-    /// with that privilege.
-    pub fn group(mut self, gid: u32) -> Self {
-        self.settings.naming = self.settings.naming.group(gid);
-        self
-    }
-
-    /// The name goes with the last process that has the object open, and if that one was
-    /// killed, at the next look: see [`Naming::temporary`]. Without it, it lives until
-    /// `unlink`.
-    ///
-    /// [`Naming::temporary`]: multiproc_segment::Naming::temporary
-    pub fn temporary(mut self, temporary: bool) -> Self {
-        self.settings.naming = self.settings.naming.temporary(temporary);
-        self
-    }
-
+impl<K: Guarded> Options<K> {
     /// This lock, in place of one of its own. What is made by name under a lock is opened
     /// with the same one, or refused.
     pub fn lock(mut self, lock: &Shared<Mutex<()>>) -> Self {
@@ -167,6 +145,111 @@ impl<T: Plain> Options<Array<T>> {
         T: FromZeros,
     {
         Array::open_or_create_by(name, &self.settings, len)
+    }
+}
+
+impl<T: FromBytes + IntoBytes + Immutable> Options<RawValue<T>> {
+    /// A value with a name, for programs started apart.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError`], among them `AlreadyExists`; nothing is left behind.
+    pub fn create(&self, name: &str, value: T) -> Result<RawValue<T>, CreateError> {
+        RawValue::make(Some((name, &self.settings.naming)), value)
+    }
+
+    /// Opens the value of that name, or makes it from `make()`.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenOrCreateError`].
+    pub fn open_or_create(
+        &self,
+        name: &str,
+        mut make: impl FnMut() -> T,
+    ) -> Result<RawValue<T>, OpenOrCreateError> {
+        open_or_create(|| RawValue::open(name), || self.create(name, make()))
+    }
+}
+
+impl<T: FromBytes + IntoBytes + Immutable> Options<RawArray<T>> {
+    /// `len` zeroes with a name, for programs started apart.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError`], among them `AlreadyExists`; nothing is left behind.
+    pub fn create(&self, name: &str, len: usize) -> Result<RawArray<T>, CreateError> {
+        RawArray::make(Some((name, &self.settings.naming)), len, &[])
+    }
+
+    /// A copy of `items` with a name, for programs started apart.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError`], among them `AlreadyExists`; nothing is left behind.
+    pub fn create_from_slice(&self, name: &str, items: &[T]) -> Result<RawArray<T>, CreateError> {
+        RawArray::make(Some((name, &self.settings.naming)), items.len(), items)
+    }
+
+    /// Opens the array of that name, however long it is, or makes it of `len` zeroes.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenOrCreateError`].
+    pub fn open_or_create(&self, name: &str, len: usize) -> Result<RawArray<T>, OpenOrCreateError> {
+        open_or_create(|| RawArray::open(name), || self.create(name, len))
+    }
+}
+
+impl Options<SharedMemory> {
+    /// `size` zeroes with a name, for programs started apart.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError`], among them `AlreadyExists`; nothing is left behind.
+    pub fn create(&self, name: &str, size: usize) -> Result<SharedMemory, CreateError> {
+        SharedMemory::make(name, &self.settings.naming, size)
+    }
+
+    /// Opens the memory of that name, whatever its size, or makes it of `size` zeroes.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenOrCreateError`].
+    pub fn open_or_create(
+        &self,
+        name: &str,
+        size: usize,
+    ) -> Result<SharedMemory, OpenOrCreateError> {
+        open_or_create(|| SharedMemory::open(name), || self.create(name, size))
+    }
+}
+
+impl Options<ShareableList> {
+    /// A list with a name, for programs started apart.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError`], among them `AlreadyExists`; nothing is left behind.
+    pub fn create(
+        &self,
+        name: &str,
+        items: impl IntoIterator<Item = Item>,
+    ) -> Result<ShareableList, CreateError> {
+        ShareableList::make(Some((name, &self.settings.naming)), items)
+    }
+
+    /// Opens the list of that name, whatever is in it, or makes it of what `make` gives.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenOrCreateError`].
+    pub fn open_or_create<I: IntoIterator<Item = Item>>(
+        &self,
+        name: &str,
+        mut make: impl FnMut() -> I,
+    ) -> Result<ShareableList, OpenOrCreateError> {
+        open_or_create(|| ShareableList::open(name), || self.create(name, make()))
     }
 }
 

@@ -1,6 +1,8 @@
 //! Plain data without a lock.
 
 use crate::error::{CreateError, NoSuchItem, OpenError, OpenOrCreateError, UnlinkError};
+use crate::iter::{Indexed, Iter};
+use crate::options::Options;
 use crate::place;
 use crate::words::{self, WORD};
 use multiproc_segment::{Kind, Naming, Segment, type_tag};
@@ -45,9 +47,17 @@ impl<T: FromBytes + IntoBytes + Immutable> RawArray<T> {
         }
     }
 
-    fn make(
-        name: Option<(&str, Naming)>,
+    pub(crate) fn make(
+        name: Option<(&str, &Naming)>,
+        len: usize,
+        from: &[T],
+    ) -> Result<Self, CreateError> {
+        Self::make_as(Self::kind("RawArray", 0), name, len, from)
+    }
+
+    fn make_as(
         kind: Kind,
+        name: Option<(&str, &Naming)>,
         len: usize,
         from: &[T],
     ) -> Result<Self, CreateError> {
@@ -77,7 +87,7 @@ impl<T: FromBytes + IntoBytes + Immutable> RawArray<T> {
     ///
     /// [`CreateError`]: also for no items, and for more than memory holds.
     pub fn zeroed(len: usize) -> Result<Self, CreateError> {
-        Self::make(None, Self::kind("RawArray", 0), len, &[])
+        Self::make(None, len, &[])
     }
 
     /// A copy of `items`, for this process and the children it forks.
@@ -86,7 +96,7 @@ impl<T: FromBytes + IntoBytes + Immutable> RawArray<T> {
     ///
     /// [`CreateError`]: also for no items.
     pub fn from_slice(items: &[T]) -> Result<Self, CreateError> {
-        Self::make(None, Self::kind("RawArray", 0), items.len(), items)
+        Self::make(None, items.len(), items)
     }
 
     /// `len` zeroes with a name, for programs started apart; the owner alone (0600) may open
@@ -96,21 +106,16 @@ impl<T: FromBytes + IntoBytes + Immutable> RawArray<T> {
     ///
     /// [`CreateError`], among them `AlreadyExists`; nothing is left behind.
     pub fn create(name: &str, len: usize) -> Result<Self, CreateError> {
-        Self::create_with(name, Naming::new(), len)
+        Self::options().create(name, len)
     }
 
-    /// [`RawArray::create`] with a [`Naming`]: mode, owner, group, temporary.
+    /// A copy of `items` with a name, for programs started apart.
     ///
     /// # Errors
     ///
     /// [`CreateError`], among them `AlreadyExists`; nothing is left behind.
-    pub fn create_with(
-        name: &str,
-        naming: impl Into<Naming>,
-        len: usize,
-    ) -> Result<Self, CreateError> {
-        let name = Some((name, naming.into()));
-        Self::make(name, Self::kind("RawArray", 0), len, &[])
+    pub fn create_from_slice(name: &str, items: &[T]) -> Result<Self, CreateError> {
+        Self::options().create_from_slice(name, items)
     }
 
     /// Opens the array of that name, however long it is, or makes it of `len` zeroes. When
@@ -120,24 +125,7 @@ impl<T: FromBytes + IntoBytes + Immutable> RawArray<T> {
     ///
     /// As [`RawArray::open`] and [`RawArray::create`].
     pub fn open_or_create(name: &str, len: usize) -> Result<Self, OpenOrCreateError> {
-        Self::open_or_create_with(name, Naming::new(), len)
-    }
-
-    /// [`RawArray::open_or_create`] with a [`Naming`], for the case that it is made.
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    pub fn open_or_create_with(
-        name: &str,
-        naming: impl Into<Naming>,
-        len: usize,
-    ) -> Result<Self, OpenOrCreateError> {
-        let naming = naming.into();
-        multiproc_segment::open_or_create(
-            || Self::open(name),
-            || Self::create_with(name, &naming, len),
-        )
+        Self::options().open_or_create(name, len)
     }
 
     /// Opens the array of that name.
@@ -158,16 +146,20 @@ impl<T: FromBytes + IntoBytes + Immutable> RawArray<T> {
         }
     }
 
+    /// A copy of the item that begins at this byte.
+    fn item(&self, at: usize) -> T {
+        let mut item = T::new_zeroed();
+        words::read(place::words(&self.segment), at, item.as_mut_bytes());
+        item
+    }
+
     /// A copy of the item at `index`. Never blocks; see the type for what may be torn.
     ///
     /// # Errors
     ///
     /// [`NoSuchItem`].
     pub fn get(&self, index: usize) -> Result<T, NoSuchItem> {
-        let at = self.check(index)?;
-        let mut item = T::new_zeroed();
-        words::read(place::words(&self.segment), at, item.as_mut_bytes());
-        Ok(item)
+        Ok(self.item(self.check(index)?))
     }
 
     /// Overwrites the item at `index`. Never blocks; see the type for what may be torn.
@@ -181,14 +173,44 @@ impl<T: FromBytes + IntoBytes + Immutable> RawArray<T> {
         Ok(())
     }
 
-    /// Copies of all items, one after the other.
+    /// Copies of all items, one after the other. Never blocks.
     pub fn to_vec(&self) -> Vec<T> {
-        let all = (0..self.len).map(|index| self.get(index));
-        all.collect::<Result<_, _>>().unwrap_or_default()
+        self.iter().collect()
+    }
+
+    /// The items one by one, each copied when its turn comes. Never blocks.
+    pub fn iter(&self) -> Iter<'_, Self> {
+        Iter::new(self, self.len)
+    }
+}
+
+impl<T: FromBytes + IntoBytes + Immutable> Indexed for RawArray<T> {
+    type Found<'a>
+        = T
+    where
+        T: 'a;
+
+    fn at(&self, index: usize) -> T {
+        self.item(index * size_of::<T>())
+    }
+}
+
+impl<'a, T: FromBytes + IntoBytes + Immutable> IntoIterator for &'a RawArray<T> {
+    type Item = T;
+    type IntoIter = Iter<'a, RawArray<T>>;
+
+    /// As [`RawArray::iter`].
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
     }
 }
 
 impl<T> RawArray<T> {
+    /// How a named array is to be made: mode, owner, group, temporary.
+    pub fn options() -> Options<Self> {
+        Options::new()
+    }
+
     /// How many items it has.
     #[allow(clippy::len_without_is_empty, reason = "it never is")]
     pub fn len(&self) -> usize {
@@ -232,13 +254,17 @@ impl<T: FromBytes + IntoBytes + Immutable> RawValue<T> {
         RawArray::<T>::kind("RawValue", size_of::<T>())
     }
 
+    pub(crate) fn make(name: Option<(&str, &Naming)>, value: T) -> Result<Self, CreateError> {
+        Ok(Self(RawArray::make_as(Self::kind(), name, 1, &[value])?))
+    }
+
     /// A value for this process and the children it forks.
     ///
     /// # Errors
     ///
     /// [`CreateError`]; nothing is left behind.
     pub fn new(value: T) -> Result<Self, CreateError> {
-        Ok(Self(RawArray::make(None, Self::kind(), 1, &[value])?))
+        Self::make(None, value)
     }
 
     /// A value with a name, for programs started apart; the owner alone (0600) may open it.
@@ -247,21 +273,7 @@ impl<T: FromBytes + IntoBytes + Immutable> RawValue<T> {
     ///
     /// [`CreateError`], among them `AlreadyExists`; nothing is left behind.
     pub fn create(name: &str, value: T) -> Result<Self, CreateError> {
-        Self::create_with(name, Naming::new(), value)
-    }
-
-    /// [`RawValue::create`] with a [`Naming`]: mode, owner, group, temporary.
-    ///
-    /// # Errors
-    ///
-    /// [`CreateError`], among them `AlreadyExists`; nothing is left behind.
-    pub fn create_with(
-        name: &str,
-        naming: impl Into<Naming>,
-        value: T,
-    ) -> Result<Self, CreateError> {
-        let name = Some((name, naming.into()));
-        Ok(Self(RawArray::make(name, Self::kind(), 1, &[value])?))
+        Self::options().create(name, value)
     }
 
     /// Opens the value of that name, or makes it from `make()`. When several processes race,
@@ -271,24 +283,7 @@ impl<T: FromBytes + IntoBytes + Immutable> RawValue<T> {
     ///
     /// As [`RawValue::open`] and [`RawValue::create`].
     pub fn open_or_create(name: &str, make: impl FnMut() -> T) -> Result<Self, OpenOrCreateError> {
-        Self::open_or_create_with(name, Naming::new(), make)
-    }
-
-    /// [`RawValue::open_or_create`] with a [`Naming`], for the case that it is made.
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    pub fn open_or_create_with(
-        name: &str,
-        naming: impl Into<Naming>,
-        mut make: impl FnMut() -> T,
-    ) -> Result<Self, OpenOrCreateError> {
-        let naming = naming.into();
-        multiproc_segment::open_or_create(
-            || Self::open(name),
-            || Self::create_with(name, &naming, make()),
-        )
+        Self::options().open_or_create(name, make)
     }
 
     /// Opens the value of that name.
@@ -302,9 +297,7 @@ impl<T: FromBytes + IntoBytes + Immutable> RawValue<T> {
 
     /// A copy of the value. Never blocks; see [`RawArray`] for what may be torn.
     pub fn get(&self) -> T {
-        let mut value = T::new_zeroed();
-        words::read(place::words(&self.0.segment), 0, value.as_mut_bytes());
-        value
+        self.0.item(0)
     }
 
     /// Overwrites the value. Never blocks; see [`RawArray`] for what may be torn.
@@ -314,6 +307,11 @@ impl<T: FromBytes + IntoBytes + Immutable> RawValue<T> {
 }
 
 impl<T> RawValue<T> {
+    /// How a named value is to be made: mode, owner, group, temporary.
+    pub fn options() -> Options<Self> {
+        Options::new()
+    }
+
     /// Removes a name; whoever has the value open keeps it.
     ///
     /// # Errors

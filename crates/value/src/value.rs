@@ -7,7 +7,6 @@ use crate::guard::Guard;
 use crate::options::Options;
 use crate::place::Part;
 use multiproc_lock::{Mutex, MutexGuard};
-use multiproc_segment::Shared;
 use std::fmt;
 use std::time::Duration;
 
@@ -34,7 +33,7 @@ pub(crate) const WHAT: &str = "Value";
 pub struct Value<T>(pub(crate) Cells<T>);
 
 impl<T> Value<T> {
-    /// Options: permission bits, and a given lock.
+    /// How a value is to be made or opened: mode, owner, group, temporary, and under which lock.
     pub fn options() -> Options<Self> {
         Options::new()
     }
@@ -98,15 +97,6 @@ impl<T: Plain> Value<T> {
     /// [`CreateError`]; nothing is left behind.
     pub fn new(value: T) -> Result<Self, CreateError> {
         Self::options().build(value)
-    }
-
-    /// [`Value::new`] under a given lock.
-    ///
-    /// # Errors
-    ///
-    /// [`CreateError`]; nothing is left behind.
-    pub fn with_lock(value: T, lock: &Shared<Mutex<()>>) -> Result<Self, CreateError> {
-        Self::options().lock(lock).build(value)
     }
 
     /// A value with a name, for programs started apart; the owner alone (0600) may open it.

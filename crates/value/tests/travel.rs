@@ -140,7 +140,7 @@ fn a_given_lock_goes_along_and_is_one_for_all() -> Outcome {
         assert!(post.get().unwrap().is_none());
     })?;
     let lock = Shared::new(Mutex::new(()))?;
-    let value = Value::with_lock(100_i64, &lock)?;
+    let value = Value::options().lock(&lock).build(100_i64)?;
     let array = Array::<i64>::options().lock(&lock).zeroed(10)?;
     post.put(Some((lock.clone(), value.clone(), array.clone())))?;
     held.recv()?;
@@ -267,7 +267,7 @@ struct Forged<'a>(&'a Shared<Mutex<()>>, Option<&'a Shared<Mutex<()>>>);
 
 fn a_lock_that_is_not_the_makers_is_refused() -> Outcome {
     let (mine, other) = (Shared::new(Mutex::new(()))?, Shared::new(Mutex::new(()))?);
-    let value = Value::with_lock(1_u8, &mine)?;
+    let value = Value::options().lock(&mine).build(1_u8)?;
     // The descriptors in the order of a value's message; the lock is another one.
     let (_, parcel) = multiproc_parcel::pack(|| postcard::to_allocvec(&(&value, &other)));
     let mut fds = parcel.into_descriptors();

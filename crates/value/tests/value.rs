@@ -370,7 +370,7 @@ fn an_owners_death_is_told_until_mended() -> Outcome {
 
 fn an_owners_death_of_a_given_lock_is_told_by_all() -> Outcome {
     let lock = Shared::new(Mutex::new(()))?;
-    let value = Value::with_lock(1_u64, &lock)?;
+    let value = Value::options().lock(&lock).build(1_u64)?;
     let array = Array::<u64>::options().lock(&lock).zeroed(2)?;
     killed_while(&value, |held| **held = 2)?;
     assert!(matches!(value.get(), Err(LockError::OwnerDied(_))));
@@ -436,8 +436,8 @@ fn garbage_is_an_error_and_can_be_overwritten() -> Outcome {
 fn one_lock_for_several() -> Outcome {
     let lock = Shared::new(Mutex::new(()))?;
     let accounts = [
-        Value::with_lock(500_i64, &lock)?,
-        Value::with_lock(500_i64, &lock)?,
+        Value::options().lock(&lock).build(500_i64)?,
+        Value::options().lock(&lock).build(500_i64)?,
     ];
     let journal = Array::<i64>::options().lock(&lock).zeroed(2)?;
     let movers = Process::start_each(0..3, |k: i64| {
@@ -474,7 +474,7 @@ fn one_lock_for_several() -> Outcome {
 
 fn another_lock_is_refused() -> Outcome {
     let locks = [Shared::new(Mutex::new(()))?, Shared::new(Mutex::new(()))?];
-    let value = Value::with_lock(1, &locks[0])?;
+    let value = Value::options().lock(&locks[0]).build(1)?;
     let own = Value::new(1)?;
     let mut held = locks[1].lock().unwrap();
     assert_eq!(value.under(&mut held).unwrap_err(), UnderError::OtherLock);

@@ -165,7 +165,7 @@ pub(crate) fn killed_at_each_step_of_a_put_that_jumps_above_the_reader() {
 /// The number of the step of that name, of a put of `message` by a process that counts.
 fn step_of_put(make: impl Fn() -> Messages, message: &[u8], name: &str) -> u64 {
     let queue = make();
-    steps_of(|| queue.put_from(message).unwrap()).since(name)
+    steps_of(|| queue.put_bytes(message).unwrap()).since(name)
 }
 
 pub(crate) fn killed_at_each_step_of_a_put_that_repairs_after_another_death() {
@@ -179,7 +179,7 @@ pub(crate) fn killed_at_each_step_of_a_put_that_repairs_after_another_death() {
                 let queue = about_to_wrap();
                 let child = start(|| {
                     At::Die(fatal).begin();
-                    queue.put_from(&first)
+                    queue.put_bytes(&first)
                 });
                 assert_eq!(ends(&child), Exit::Signal(9));
                 queue

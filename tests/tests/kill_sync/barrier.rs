@@ -11,14 +11,14 @@ use std::time::Duration;
 #[track_caller]
 pub(crate) fn barrier_works<const N: usize>(b: &Barrier<N>) {
     b.reset();
-    assert_eq!((b.n_waiting(), b.is_broken()), (0, false));
+    assert_eq!((b.waiting(), b.is_broken()), (0, false));
     let parties = b.parties();
     let others: Vec<Process> = (1..parties)
         .map(|_| start(|| (0..5).for_each(|_| assert!(b.wait_timeout(PATIENCE).is_ok()))))
         .collect();
     (0..5).for_each(|_| assert!(b.wait_timeout(PATIENCE).is_ok()));
     others.iter().for_each(ends_well);
-    assert_eq!((b.n_waiting(), b.is_broken()), (0, false));
+    assert_eq!((b.waiting(), b.is_broken()), (0, false));
 }
 
 fn outcome<const N: usize>(b: &Barrier<N>) -> Process {
@@ -29,7 +29,7 @@ pub(crate) fn killed_at_each_step_of_arriving_first() {
     at_each_step(6, |n| {
         let b = shared(Barrier::<4>::sized(3));
         let dies = victim(n, || _ = b.wait());
-        let there = blocked_or_gone(&dies) || b.n_waiting() == 1;
+        let there = blocked_or_gone(&dies) || b.waiting() == 1;
         let others = [outcome(&b), outcome(&b)];
         let through = there && came_through(&dies);
         if there {
@@ -56,7 +56,7 @@ pub(crate) fn killed_at_each_step_of_arriving_last() {
         others.iter().for_each(blocked);
         let dies = victim(n, || _ = b.wait_with(|| step!("test: in the action")));
         let through = came_through(&dies);
-        if !through && b.n_waiting() == 2 && !b.is_broken() {
+        if !through && b.waiting() == 2 && !b.is_broken() {
             // It was not there.
             assert!(others.iter().all(Process::is_alive));
             b.abort();
@@ -76,7 +76,7 @@ pub(crate) fn killed_at_each_step_of_a_barrier_timeout() {
         let short = Duration::from_millis(2);
         let dies = victim(n, || assert_eq!(b.wait_timeout(short), Err(BrokenBarrier)));
         let through = came_through(&dies);
-        if !through && b.n_waiting() == 1 && !b.is_broken() {
+        if !through && b.waiting() == 1 && !b.is_broken() {
             b.abort();
         }
         assert_eq!(ends(&other), Exit::Code(0));
@@ -137,13 +137,13 @@ pub(crate) fn a_death_shows_although_another_party_took_the_pulse() {
         send_signal(&late, libc::SIGSTOP);
         until("it to be stopped", || state_of(late.pid()) == Some('T'));
         let dies = start(twice);
-        until("it to wait", || b.n_waiting() == 2);
+        until("it to wait", || b.waiting() == 2);
         assert!(b.wait().is_ok());
-        until("it to wait again", || b.n_waiting() == 1);
+        until("it to wait again", || b.waiting() == 1);
         kill(&dies);
         let heir = victim(n, || assert_eq!(b.wait(), Err(BrokenBarrier)));
         until("another one to wait, or to know", || {
-            b.n_waiting() == 2 || !heir.is_alive()
+            b.waiting() == 2 || !heir.is_alive()
         });
         send_signal(&late, libc::SIGCONT);
         assert_eq!(ends(&late), Exit::Code(0), "released without the dead one");

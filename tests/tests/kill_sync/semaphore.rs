@@ -16,8 +16,8 @@ pub(crate) fn semaphore_works<const N: usize>(s: &Semaphore<N>, value: u32) {
     assert_eq!(s.value(), 0, "a permit is there twice");
     drop(all);
     assert_eq!(s.value(), value);
-    let holder = start(|| std::mem::forget(s.permits(value)));
-    let waiter = start(|| drop(s.permits(value)));
+    let holder = start(|| std::mem::forget(s.permits(value).unwrap()));
+    let waiter = start(|| drop(s.permits(value).unwrap()));
     ends_well(&holder);
     ends_well(&waiter);
     semaphore_wakes(s, value);
@@ -25,7 +25,7 @@ pub(crate) fn semaphore_works<const N: usize>(s: &Semaphore<N>, value: u32) {
 
 #[track_caller]
 fn semaphore_wakes<const N: usize>(s: &Semaphore<N>, value: u32) {
-    s.acquire_many(value);
+    s.acquire_many(value).unwrap();
     let waiters = [start(|| s.acquire()), start(|| drop(s.permit()))];
     waiters.iter().for_each(blocked);
     s.release_many(2).unwrap();
@@ -38,7 +38,7 @@ fn semaphore_wakes<const N: usize>(s: &Semaphore<N>, value: u32) {
         .map(|_| s.try_permit().expect("a place is lost"))
         .collect();
     drop(all);
-    s.acquire_many(N as u32);
+    s.acquire_many(N as u32).unwrap();
     assert_eq!(s.value(), value);
 }
 
@@ -95,7 +95,7 @@ pub(crate) fn killed_at_each_step_of_an_acquire_that_waits() {
 pub(crate) fn killed_at_each_step_of_a_permit() {
     at_each_step(15, |n| {
         let s = shared(Semaphore::<4>::sized(3));
-        let through = came_through(&victim(n, || drop(s.permits(2))));
+        let through = came_through(&victim(n, || drop(s.permits(2).unwrap())));
         semaphore_works(&s, 3);
         through
     });
@@ -105,13 +105,13 @@ pub(crate) fn killed_at_each_step_of_a_permit_that_waits() {
     at_each_step(8, |n| {
         let s = shared(Semaphore::<1>::sized(3));
         let holder = start(|| {
-            let _all = s.permits(3);
+            let _all = s.permits(3).unwrap();
             for_ever()
         });
         until("the permits to be taken", || s.value() == 0);
         let dies = victim(n, || drop(s.permit()));
         blocked_or_gone(&dies);
-        let other = start(|| drop(s.permits(2)));
+        let other = start(|| drop(s.permits(2).unwrap()));
         blocked(&other);
         kill(&holder);
         ends_well(&other);
@@ -148,7 +148,7 @@ pub(crate) fn killed_at_each_step_of_getting_the_permits_of_the_dead() {
     for first in [5, 7, 8, 9, 14, 15, 16] {
         at_each_step(6, |n| {
             let s = shared(Semaphore::<4>::sized(3));
-            let dead = victim(first, || drop(s.permits(2)));
+            let dead = victim(first, || drop(s.permits(2).unwrap()));
             assert!(!came_through(&dead));
             let through = came_through(&victim(n, || {
                 let all = s.try_permits(3).expect("a permit is lost");

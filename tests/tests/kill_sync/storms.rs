@@ -60,7 +60,7 @@ pub(crate) fn a_storm_over_permits() {
                     drop(gate.permit());
                     continue;
                 }
-                let _both = gate.permits(2);
+                let _both = gate.permits(2).unwrap();
                 let before = owner.swap(mine, SeqCst);
                 let alive = Identity::from_bits(before).is_some_and(Identity::is_alive);
                 assert!(!alive, "two hold all permits");

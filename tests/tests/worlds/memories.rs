@@ -114,8 +114,8 @@ pub(crate) fn a_lock_for_several_values_goes_along() {
     }
     in_each_world(|world| {
         let (lock, held) = (shared(Mutex::new(())), shared(Event::new()));
-        let from = Value::with_lock(100, &lock).unwrap();
-        let to = Value::with_lock(0, &lock).unwrap();
+        let from = Value::options().lock(&lock).build(100).unwrap();
+        let to = Value::options().lock(&lock).build(0).unwrap();
         let given = (from.clone(), to.clone(), lock.clone(), held.clone());
         let child = start(world, moves, given);
         held.wait();

@@ -5,8 +5,8 @@ use multiproc_event::Event;
 use multiproc_parcel::Descriptor;
 use multiproc_pipe::codec::Bytes;
 use multiproc_pipe::{
-    BufferTooShort, Client, Connection, Listener, Pipe, Receiver, RecvBytesError, RecvError,
-    RecvIntoError, SendError, Sender, Source, TryRecvError, wait,
+    BufferTooShort, Client, Connection, Listener, Pipe, Receiver, RecvBytesError,
+    RecvBytesIntoError, RecvError, SendError, Sender, Source, TryRecvError, wait,
 };
 use multiproc_process::{Context, StartMethod};
 use multiproc_queue::{Queue, SimpleQueue};
@@ -76,7 +76,7 @@ pub(crate) fn bytes_come_back_as_they_went() {
         let error = left.recv_bytes_into(&mut buffer[..3]).unwrap_err();
         let (message, room) = (b"too long".to_vec(), 3);
         assert_eq!(error, BufferTooShort { message, room }.into());
-        assert!(matches!(error, RecvIntoError::TooShort(_)));
+        assert!(matches!(error, RecvBytesIntoError::TooShort(_)));
         left.send_bytes(b"too long").unwrap();
         let error = left.recv_bytes(3).unwrap_err();
         assert_eq!(error, RecvBytesError::TooLong { len: 8, most: 3 });

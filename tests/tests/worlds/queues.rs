@@ -203,7 +203,7 @@ pub(crate) fn batches_and_loans_go_both_ways() {
         let raw = || Queue::options().codec::<Bytes>().build().unwrap();
         let (numbers, there, back) = (Queue::unbounded().unwrap(), raw(), raw());
         assert_eq!(numbers.put_many(0..100).unwrap(), 100);
-        there.put_from(b"in place").unwrap();
+        there.put_bytes(b"in place").unwrap();
         let given = (numbers.clone(), there.clone(), back.clone());
         ends_well(&start(world, answer, given));
         assert_eq!(back.get().unwrap(), b"IN PLACE");

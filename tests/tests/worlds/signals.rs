@@ -267,7 +267,7 @@ pub(crate) fn a_barrier_holds_children_in_step() {
         let children = [0; 3].map(|_| start(world, steps, given()));
         children.iter().for_each(ends_well);
         assert_eq!((phase.load(SeqCst), rounds.load(SeqCst)), (30, 10));
-        assert_eq!((barrier.n_waiting(), barrier.is_broken()), (0, false));
+        assert_eq!((barrier.waiting(), barrier.is_broken()), (0, false));
     });
 }
 
@@ -278,7 +278,7 @@ fn finds_it_broken(barrier: Shared<Barrier>) {
 /// Two of three that wait.
 fn waiting(world: Context, barrier: &Shared<Barrier>) -> [Process; 2] {
     let children = [0; 2].map(|_| start(world, finds_it_broken, barrier.clone()));
-    until("two to wait", || barrier.n_waiting() == 2);
+    until("two to wait", || barrier.waiting() == 2);
     children
 }
 

@@ -561,6 +561,6 @@ impl Game for Office {
             return Err("the server's memory grows".into());
         }
         let manager = self.manager.take().ok_or("the manager was shut down")?;
-        manager.shutdown().map_err(text)
+        manager.shut_down().map_err(text)
     }
 }

@@ -217,7 +217,7 @@ fn one(dice: &mut Dice, seen: &mut Seen, report: &mut Report) -> Result<(), Stri
         return Err("a server that is dead has made an event".into());
     }
     drop(objects);
-    match manager.shutdown() {
+    match manager.shut_down() {
         Ok(()) => Err("a server that is dead was shut down in order".into()),
         Err(_) => {
             report.kills += 1;

@@ -78,7 +78,7 @@ impl Game for Permits {
         let permit = match me.dice.below(8) {
             0 => gate.permits.try_permits(n),
             1 => gate.permits.permits_timeout(n, short),
-            _ => Some(gate.permits.permits(n)),
+            _ => Some(gate.permits.permits(n).unwrap()),
         };
         let Some(_permit) = permit else {
             return Ok(());
@@ -483,7 +483,7 @@ impl Track {
             self.over_at.store(me.table.now(), SeqCst);
         };
         let arrived = match me.dice.once_in(4) {
-            true => self.barrier.wait_timeout_with(PATIENCE, action),
+            true => self.barrier.wait_with_timeout(PATIENCE, action),
             false => self.barrier.wait_with(action),
         };
         let now = me.table.now();
@@ -595,7 +595,7 @@ impl Game for Rounds {
         }
         let barrier = &self.0.barrier;
         barrier.reset();
-        if (barrier.n_waiting(), barrier.is_broken()) != (0, false) {
+        if (barrier.waiting(), barrier.is_broken()) != (0, false) {
             return Err(format!("not new after a reset: {barrier:?}"));
         }
         let pass = || (0..5).all(|_| barrier.wait_timeout(PATIENCE).is_ok());

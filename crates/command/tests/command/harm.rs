@@ -4,7 +4,7 @@ use crate::run::{command, complained, pid, said, shows};
 use common::{Name, Outcome};
 use multiproc_lock::Lock;
 use multiproc_process::Process;
-use multiproc_segment::{Kind, Segment, Shared};
+use multiproc_segment::{Kind, Naming, Segment, Shared};
 use multiproc_semaphore::Semaphore;
 use std::fs::File;
 use std::process::Stdio;
@@ -69,7 +69,7 @@ pub(crate) fn no_garbage_makes_it_crash() -> Outcome {
                 fixed,
                 align: 8,
             };
-            Segment::create(&name, 0o600, kind, size, size, |segment| {
+            Segment::create(&name, &Naming::new(), kind, size, size, |segment| {
                 for at in 0..size {
                     // SAFETY: inside the body, which nobody else sees yet.
                     unsafe { segment.body().add(at).write(with) };
@@ -122,7 +122,7 @@ pub(crate) fn another_user_sees_what_it_may() -> Outcome {
     }
     let (private, open) = (Name::new("private"), Name::new("open"));
     let _private = Shared::create(&private, Lock::new())?;
-    let lock = Shared::create_with_mode(&open, 0o644, Lock::new())?;
+    let lock = Shared::options().mode(0o644).create(&open, Lock::new())?;
     lock.acquire().unwrap();
     let child = Process::start(|| {
         // SAFETY: numbers; in the child only.

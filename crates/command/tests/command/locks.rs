@@ -79,7 +79,7 @@ pub(crate) fn a_lock_tells_that_its_owner_died() -> Outcome {
         ],
     );
     // Nothing was repaired by looking.
-    assert!(lock.locked() && lock.acquire().is_err());
+    assert!(lock.is_locked() && lock.acquire().is_err());
     Ok(())
 }
 

@@ -19,7 +19,7 @@ pub(crate) fn semaphores_tell_their_value_and_permits() -> Outcome {
         &[("state", "value 5"), ("permits", "0"), ("waiting", "0")],
     );
     let child = holding(|| std::mem::forget(semaphore.permit()));
-    let permits = semaphore.permits(2);
+    let permits = semaphore.permits(2)?;
     let held = format!("a permit by {}", child.pid());
     shows(
         &name,
@@ -88,7 +88,7 @@ pub(crate) fn conditions_and_barriers_tell_how_many_wait() -> Outcome {
     let barrier = Shared::create(&name, Barrier::<5>::sized(3))?;
     shows(&name, &[("state", "0 of 3 are there"), ("broken", "false")]);
     let waiters = Process::start_each(0..2, |_| barrier.wait().map(drop))?;
-    until("2 to wait", || barrier.n_waiting() == 2);
+    until("2 to wait", || barrier.waiting() == 2);
     shows(
         &name,
         &[

@@ -17,8 +17,7 @@ use crate::wire::{Answer, Ask, Call, Hello, Make, Numbers, Request};
 use crate::{barrier, condition, dict, event, list, lock, own, pool, queue, semaphore, set};
 use multiproc_core::step;
 use multiproc_core::wait::SLICE;
-use multiproc_pipe::{AcceptError, Listener, SendError};
-use multiproc_segment::Naming;
+use multiproc_pipe::{AcceptError, AcceptTimeoutError, Listener, SendError};
 use multiproc_value::{ShareableList, SharedMemory};
 use std::cell::Cell;
 use std::io;
@@ -46,8 +45,10 @@ pub(crate) fn serve(core: &Arc<Core>, listener: &Listener) -> Result<(), ServeEr
     while !core.stopping.load(Relaxed) {
         match listener.accept_timeout::<Answer, Request>(SLICE) {
             Ok(wire) => admit(core, Arc::new(wire), numbers.fetch_add(1, Relaxed)),
-            Err(AcceptError::Timeout | AcceptError::Handshake(_)) => {}
-            Err(AcceptError::Closed) => break,
+            Err(
+                AcceptTimeoutError::Timeout | AcceptTimeoutError::Accept(AcceptError::Handshake(_)),
+            ) => {}
+            Err(AcceptTimeoutError::Accept(AcceptError::Closed)) => break,
             // No descriptors left, above all: others will end, and give theirs back.
             Err(_) => std::thread::sleep(SLICE),
         }
@@ -263,8 +264,8 @@ fn answer_to(caller: &Caller, ask: Ask) -> Result<Answer, Failure> {
                 "managed-{:032x}",
                 crate::remote::random().map_err(|e| failed(&e))?
             );
-            let naming = Naming::new().temporary(true);
-            let list = ShareableList::create_with(&name, naming, items);
+            let options = ShareableList::options().temporary(true);
+            let list = options.create(&name, items);
             let list = list.map_err(|e| failed(&e))?;
             core.memory.lock().push(Memory::List(name.clone(), list));
             Ok(Answer::Text(name))
@@ -292,7 +293,7 @@ fn memory(core: &Core, size: u64) -> Result<Answer, Failure> {
     let name = crate::remote::random().map_err(|e: io::Error| refused(&e))?;
     let name = format!("managed-{name:032x}");
     // If the server is killed, the name goes with the last process that has it open.
-    let memory = SharedMemory::create_with(&name, Naming::new().temporary(true), size);
+    let memory = SharedMemory::options().temporary(true).create(&name, size);
     let memory = memory.map_err(|e| refused(&e))?;
     core.memory.lock().push(Memory::Plain(memory));
     Ok(Answer::Text(name))

@@ -25,7 +25,7 @@ fn served(name: &str, test: impl Fn(&Address)) {
         test(server.address());
         list.push(1).unwrap();
         assert_eq!(list.len(), Ok(1));
-        server.shutdown();
+        server.shut_down();
         thread.join().unwrap();
     }
 }

@@ -58,7 +58,7 @@ pub(crate) fn a_program_with_threads_starts_a_server_and_registers_there() -> Ou
         let list = manager.list::<u32>()?;
         list.push(1)?;
         assert_eq!(list.to_vec()?, [1]);
-        manager.shutdown()?;
+        manager.shut_down()?;
         let refused = Manager::builder().register(Register::default).start();
         assert!(refused.unwrap_err().to_string().contains("thread"));
         let manager = Manager::start_with(serve_registers)?;

@@ -163,8 +163,8 @@ pub(crate) fn another_program_over_each_kind_of_address() -> Outcome {
             let queue = dict.get("q")?.unwrap();
             queue.put(7)?;
             assert!(matches!(
-                manager.shutdown(),
-                Err(multiproc_manager::ShutdownError::NotOwner)
+                manager.shut_down(),
+                Err(multiproc_manager::ShutDownError::NotOwner)
             ));
             Ok(())
         })?;

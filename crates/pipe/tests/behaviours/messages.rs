@@ -4,7 +4,7 @@ use crate::made::{bytes_pipe, bytes_simplex};
 use common::*;
 use multiproc_pipe::codec::Bytes;
 use multiproc_pipe::{
-    BufferTooShort, Connection, Pipe, RecvBytesError, RecvError, RecvIntoError, SendError,
+    BufferTooShort, Connection, Pipe, RecvBytesError, RecvBytesIntoError, RecvError, SendError,
 };
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
@@ -81,7 +81,7 @@ pub(crate) fn a_short_buffer_gives_the_whole_message_which_is_received() -> Outc
     });
     let mut buffer = [7; 100];
     match here.recv_bytes_into(&mut buffer) {
-        Err(RecvIntoError::TooShort(BufferTooShort { message, room })) => {
+        Err(RecvBytesIntoError::TooShort(BufferTooShort { message, room })) => {
             assert_eq!((message, room), (pattern(1, 3000), 100));
         }
         other => panic!("{other:?}"),

@@ -55,10 +55,10 @@ pub(crate) fn plain_data_with_invalid_bytes_is_a_decode_error() -> Outcome {
         assert_eq!(lamps.get(), Ok(lamp(false, Colour::Red)));
     })?;
     for wrong in [&[2, 0][..], &[0, 2], &[255, 255], &[1], &[1, 1, 1]] {
-        bytes.put_from(wrong)?;
+        bytes.put_bytes(wrong)?;
     }
-    bytes.put_from(&[1, 1])?;
-    bytes.put_from(&[0, 0])?;
+    bytes.put_bytes(&[1, 1])?;
+    bytes.put_bytes(&[0, 0])?;
     ends_well(&child);
     Queue::<()>::unlink(&name)?;
     Ok(())
@@ -95,9 +95,9 @@ pub(crate) fn serde_with_invalid_bytes_is_a_decode_error() -> Outcome {
         &[1, 0, 200, 1, b'x'],
         &[],
     ] {
-        bytes.put_from(wrong)?;
+        bytes.put_bytes(wrong)?;
     }
-    bytes.put_from(&[0])?;
+    bytes.put_bytes(&[0])?;
     ends_well(&child);
     assert_eq!(bytes.get()?, b"\x01\x01\x03dig");
     Queue::<()>::unlink(&name)?;
@@ -113,14 +113,14 @@ pub(crate) fn bytes_and_plain_data_arrive_as_they_are() -> Outcome {
     ];
     let child = Process::start(|| {
         for len in lens {
-            bytes.put_from(&vec![len as u8; len]).unwrap();
+            bytes.put_bytes(&vec![len as u8; len]).unwrap();
         }
         large.put(std::array::from_fn(|n| n as u64)).unwrap();
         unit.put(()).unwrap();
     })?;
     let mut buffer = vec![1; 10];
     for len in lens {
-        bytes.get_into(&mut buffer)?;
+        bytes.get_into_vec(&mut buffer)?;
         assert!(buffer == vec![len as u8; len], "{len}");
     }
     assert_eq!(large.get()?, std::array::from_fn(|n| n as u64));

@@ -59,7 +59,7 @@ pub(crate) fn consumers_killed_while_draining_large_items_leave_the_queue_usable
         };
         let producer = Process::start(move || {
             for number in 0..16 {
-                tx.put_from(&pattern(number, MIB)).unwrap();
+                tx.put_bytes(&pattern(number, MIB)).unwrap();
             }
         })?;
         got.reach(1 + dice.below(8));
@@ -100,14 +100,14 @@ pub(crate) fn the_half_written_item_of_a_killed_producer_is_skipped() -> Outcome
             let (tx, returned) = (tx.clone(), returned.clone());
             Process::start(move || {
                 for number in 0.. {
-                    tx.put_from(&pattern(number, MIB)).unwrap();
+                    tx.put_bytes(&pattern(number, MIB)).unwrap();
                     returned.count();
                 }
             })?
         };
         let other = Process::start(move || {
             for number in 0..put_by_other {
-                tx.put_from(&pattern(1_000 + number, MIB)).unwrap();
+                tx.put_bytes(&pattern(1_000 + number, MIB)).unwrap();
             }
         })?;
         let mut victims = Vec::new();

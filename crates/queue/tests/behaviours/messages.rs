@@ -171,7 +171,7 @@ pub(crate) fn a_message_larger_than_the_reserve_comes_back() -> Outcome {
     assert_eq!(refused.into_message().len(), most + 1);
     let refused = queue.put_timeout(vec![1; most + 1], Duration::MAX);
     assert!(matches!(refused, Err(PutTimeoutError::TooLarge { .. })));
-    let refused = queue.put_from(&vec![1; most + 1]);
+    let refused = queue.put_bytes(&vec![1; most + 1]);
     assert!(matches!(
         refused,
         Err(PutError::TooLarge { message: (), .. })

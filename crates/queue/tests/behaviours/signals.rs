@@ -81,7 +81,7 @@ pub(crate) fn signals_do_not_tear_messages() -> Outcome {
         every_millisecond();
         for number in 0..1_000 {
             let len = if number % 10 == 0 { 300_000 } else { 100 };
-            tx.put_from(&pattern(number, len)).unwrap();
+            tx.put_bytes(&pattern(number, len)).unwrap();
         }
         assert!(SIGNALS.load(Relaxed) > 0);
     })?;

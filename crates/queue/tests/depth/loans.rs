@@ -39,7 +39,7 @@ pub(crate) fn loans_carry_bytes_and_slices_in_place() -> Outcome {
     let mut loan = queue.put_loan(3 * MIB)?;
     loan.copy_from_slice(&pattern(9, 3 * MIB));
     loan.commit();
-    queue.put_from(b"after")?;
+    queue.put_bytes(b"after")?;
     assert_eq!(number_of(&queue.get_loan()?), 9);
     assert_eq!(queue.get()?, b"after");
     Ok(())
@@ -63,8 +63,8 @@ pub(crate) fn a_put_loan_that_is_dropped_is_never_seen() -> Outcome {
 
 pub(crate) fn a_get_loan_that_is_given_back_is_the_next_again() -> Outcome {
     let queue = bytes_queue();
-    queue.put_from(b"one")?;
-    queue.put_from(b"two")?;
+    queue.put_bytes(b"one")?;
+    queue.put_bytes(b"two")?;
     for _ in 0..3 {
         let loan = queue.get_loan()?;
         assert_eq!(&loan[..], b"one");
@@ -90,7 +90,7 @@ pub(crate) fn a_put_loan_whose_holder_is_killed_is_never_seen() -> Outcome {
             }
         });
         held.reach(n + 1);
-        let next = start(|| queue.put_from(&pattern(n, 300)).unwrap());
+        let next = start(|| queue.put_bytes(&pattern(n, 300)).unwrap());
         blocked(&next);
         assert_eq!(queue.try_get(), Err(TryGetError::Empty));
         kill(&holder);

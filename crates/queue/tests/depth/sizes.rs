@@ -75,12 +75,12 @@ pub(crate) fn a_message_of_64_mib_goes_through_a_queue_of_1_mib() -> Outcome {
     let queue = small();
     let writer = start(|| {
         for n in 0..3 {
-            queue.put_from(&pattern(n, 64 * MIB)).unwrap();
+            queue.put_bytes(&pattern(n, 64 * MIB)).unwrap();
         }
     });
     let mut message = Vec::new();
     for n in 0..3 {
-        queue.get_into(&mut message)?;
+        queue.get_into_vec(&mut message)?;
         assert_eq!((message.len(), number_of(&message)), (64 * MIB, n));
     }
     ends_well(&writer);
@@ -95,10 +95,10 @@ pub(crate) fn huge_messages_between_small_ones_arrive_in_order() -> Outcome {
         5 => 2 * MIB,
         _ => 8 + 1000 * (n % 100) as usize,
     };
-    let writer = start(|| (0..35).for_each(|n| queue.put_from(&pattern(n, len(n))).unwrap()));
+    let writer = start(|| (0..35).for_each(|n| queue.put_bytes(&pattern(n, len(n))).unwrap()));
     let mut message = Vec::new();
     for n in 0..35 {
-        queue.get_into(&mut message)?;
+        queue.get_into_vec(&mut message)?;
         assert_eq!((message.len(), number_of(&message)), (len(n), n));
     }
     ends_well(&writer);
@@ -106,13 +106,13 @@ pub(crate) fn huge_messages_between_small_ones_arrive_in_order() -> Outcome {
     let tagged = |who: u64, n: u64| who * 1000 + n;
     let send = |who: u64| {
         for n in 0..15 {
-            queue.put_from(&pattern(tagged(who, n), len(n))).unwrap();
+            queue.put_bytes(&pattern(tagged(who, n), len(n))).unwrap();
         }
     };
     let writers = [start(|| send(1)), start(|| send(2))];
     let mut next = [0; 3];
     for _ in 0..30 {
-        queue.get_into(&mut message)?;
+        queue.get_into_vec(&mut message)?;
         let number = number_of(&message);
         let (who, n) = (number as usize / 1000, number % 1000);
         assert_eq!((n, message.len()), (next[who], len(n)));
@@ -186,7 +186,7 @@ pub(crate) fn two_million_queued_messages_are_all_there_and_their_memory_comes_b
 
 pub(crate) fn memory_comes_back_also_after_a_huge_message() -> Outcome {
     let queue = small();
-    queue.put_from(b"x")?;
+    queue.put_bytes(b"x")?;
     queue.get()?;
     let before = memory();
     for _ in 0..2 {
@@ -255,7 +255,7 @@ pub(crate) fn no_memory_in_the_middle_of_growth_is_an_error_and_loses_nothing() 
         });
         ends_well(&reader);
         assert_eq!(queue.try_get(), Err(TryGetError::Empty), "round {round}");
-        let huge = queue.put_from(&pattern(1, 5 * MIB));
+        let huge = queue.put_bytes(&pattern(1, 5 * MIB));
         assert!(matches!(huge, Err(PutError::NoMemory { .. })));
         for n in 0..300 {
             queue.put(pattern(n, 8 + 100 * n as usize))?;

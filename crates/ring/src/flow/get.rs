@@ -25,6 +25,8 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
     /// [`Flow::claim`], `read` of offset, length and the label of its descriptors, and RELEASE,
     /// unless `read` fails: then the record stays.
     ///
+    /// *Blocks*, *wakes* and *if a peer dies*: as [`Flow::claim`].
+    ///
     /// # Errors
     ///
     /// See [`GetError`].

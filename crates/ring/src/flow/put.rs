@@ -30,6 +30,8 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
 
     /// [`Flow::reserve`], the bytes, and COMMIT.
     ///
+    /// *Blocks*, *wakes* and *if a peer dies*: as [`Flow::reserve`].
+    ///
     /// # Errors
     ///
     /// See [`PutError`].
@@ -510,6 +512,10 @@ impl<'a, M: Memory + Copy> Reserved<'a, M> {
     }
 
     /// Copies all of the record's bytes in.
+    ///
+    /// # Panics
+    ///
+    /// If they are not as many as were reserved: the caller's, not a peer's doing.
     #[inline]
     pub fn fill(&mut self, bytes: &[u8]) {
         assert_eq!(
