@@ -183,7 +183,7 @@ impl Parent {
         match wait_readable(self.pidfd.as_fd(), Deadline::after(timeout)) {
             Ok(true) => Ok(()),
             Ok(false) => Err(JoinTimeoutError::Timeout),
-            Err(error) => Err(JoinTimeoutError::System(error)),
+            Err(error) => Err(JoinError::System(error).into()),
         }
     }
 

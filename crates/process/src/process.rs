@@ -104,14 +104,8 @@ impl Process {
     /// the child's end. *If a peer dies*: as [`join`](Process::join).
     #[must_use = "the child may still run"]
     pub fn join_timeout(&self, timeout: Duration) -> Result<Exit, JoinTimeoutError> {
-        match self.wait(Deadline::after(timeout)) {
-            Ok(Some(exit)) => Ok(exit),
-            Ok(None) => Err(JoinTimeoutError::Timeout),
-            Err(JoinError::NotParent) => Err(JoinTimeoutError::NotParent),
-            Err(JoinError::Collected) => Err(JoinTimeoutError::Collected),
-            Err(JoinError::ServerDied) => Err(JoinTimeoutError::ServerDied),
-            Err(JoinError::System(error)) => Err(JoinTimeoutError::System(error)),
-        }
+        let ended = self.wait(Deadline::after(timeout))?;
+        ended.ok_or(JoinTimeoutError::Timeout)
     }
 
     /// Asks it to end: SIGTERM, which by default ends it at once, without its exit hooks or
@@ -311,22 +305,9 @@ pub enum JoinTimeoutError {
     /// It still ran when the time was up.
     #[error("the process still ran when the time was up")]
     Timeout,
-    /// This handle came here by fork: only the process that started the child can wait for it.
-    #[error("only the process that started a child can join it")]
-    NotParent,
-    /// Other code of this process waited for all children (or ignores SIGCHLD), so the exit
-    /// code is gone.
-    #[error(
-        "the child has ended, but other code of this process has already collected its exit code"
-    )]
-    Collected,
-    /// It was a child of the fork server, which was killed before it, and this system does not
-    /// tell strangers how a process ended.
-    #[error("the child has ended, but its fork server was killed before it could report how")]
-    ServerDied,
-    /// The system refused.
-    #[error("waiting for the child failed")]
-    System(#[source] io::Error),
+    /// As without a timeout.
+    #[error(transparent)]
+    Join(#[from] JoinError),
 }
 
 /// Why [`join_all`] is not content. All children have ended, as far as they could be waited

@@ -376,7 +376,7 @@ fn what_only_a_parent_can_do_is_an_error_elsewhere() -> Outcome {
         assert!(matches!(sibling.try_join(), Err(JoinError::NotParent)));
         assert!(matches!(
             sibling.join_timeout(Duration::ZERO),
-            Err(JoinTimeoutError::NotParent)
+            Err(JoinTimeoutError::Join(JoinError::NotParent))
         ));
         assert!(matches!(sibling.terminate(), Err(SignalError::NotParent)));
         assert!(matches!(sibling.kill(), Err(SignalError::NotParent)));
