@@ -125,13 +125,17 @@ pub enum Error {
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)?;
+        let mut sentence = self.to_string();
         let mut source = std::error::Error::source(self);
         while let Some(cause) = source {
-            write!(f, ": {cause}")?;
+            // Many tell their cause themselves.
+            let why = cause.to_string();
+            if !sentence.ends_with(&why) {
+                sentence = format!("{sentence}: {why}");
+            }
             source = cause.source();
         }
-        Ok(())
+        f.write_str(&sentence)
     }
 }
 
@@ -243,6 +247,16 @@ mod tests {
     use super::*;
 
     fn becomes_ours<E: Into<Error>>() {}
+
+    #[test]
+    fn causes_are_told_and_none_is_told_twice() {
+        let threads = pool::CreateError::Keeper(process::StartError::Threads(2));
+        let told = format!("{:?}", Error::from(threads));
+        assert_eq!(told.matches("2 threads run").count(), 1, "{told}");
+        let refused = process::StartError::System(std::io::Error::other("no more"));
+        let told = format!("{:?}", Error::from(refused));
+        assert!(told.ends_with(": no more"), "{told}");
+    }
 
     #[test]
     fn every_error_of_queues_and_pipes_becomes_ours_whatever_the_message() {

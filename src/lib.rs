@@ -39,6 +39,37 @@
 //! Every handle is itself a message: a `Queue` goes through a `Connection`, a `Value` through a
 //! `Queue`, and works where it arrives.
 //!
+//! # Several producers and consumers, in a program with threads
+//!
+//! Each has an end of its own, a clone. A loop over a consumer ends when *every* producer's end is
+//! dropped or its process dead: the parent's own, too. [`Process::start`] forks, and so needs a
+//! process with one thread; [`Process::spawn`] starts the program anew and runs a plain function there,
+//! with one argument (a tuple, for more) that serde can write, ends and other handles in it.
+//!
+//! ```rust,standalone_crate
+//! use multiproc::{self as mp, Consumer, Process, Producer, Queue};
+//!
+//! fn produce((n, tx): (u32, Producer<u32>)) -> mp::Result {
+//!     for i in 0..100 { tx.put(100 * n + i)?; }
+//!     Ok(())
+//! }
+//! fn consume(rx: Consumer<u32>) -> mp::Result {
+//!     for number in rx { println!("{} got {}", mp::current().name(), number?); }
+//!     Ok(())
+//! }
+//!
+//! fn main() -> mp::Result {
+//!     mp::entry(); // the first line: here a spawned child turns off, and does not come back
+//!     let _thread = std::thread::spawn(|| println!("whatever threads do"));
+//!     let (tx, rx) = Queue::<u32>::bounded(10)?.split();
+//!     let mut children = Vec::new();
+//!     for n in 0..3 { children.push(Process::spawn(produce, (n, tx.clone()))?); }
+//!     for _ in 0..2 { children.push(Process::spawn(consume, rx.clone())?); }
+//!     drop((tx, rx)); // or the consumers wait for this process, which waits for them
+//!     mp::join_all(children)
+//! }
+//! ```
+//!
 //! # Two programs that meet at a queue
 //!
 //! ```rust,standalone_crate
@@ -72,7 +103,6 @@
 //! # mp::join_all([one])
 //! # }
 //! ```
-
 //!
 //! # A work queue that one can wait for
 //!
@@ -91,7 +121,6 @@
 //!     Ok(jobs.join()?)
 //! }
 //! ```
-
 //!
 //! # Ping-pong through a pipe
 //!
@@ -116,7 +145,8 @@
 //! # A pool of workers
 //!
 //! Tasks are plain functions; a pool may also be made around a closure that captures, which its
-//! workers inherit at their construction.
+//! workers inherit at their construction. In a program with threads a pool needs [`entry`] as the first
+//! line of `main`, and then is made by spawn.
 //!
 //! ```rust,standalone_crate
 //! use multiproc::{self as mp, Pool};
@@ -178,7 +208,6 @@
 //!     mp::join_all([child])
 //! }
 //! ```
-
 //!
 //! # Locks, semaphores, events
 //!
@@ -260,7 +289,6 @@
 //! #     array_fill()
 //! # }
 //! ```
-
 //!
 //! # A manager's dict and list
 //!

@@ -27,7 +27,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 /// nothing with an address in it. Implemented for all types that can have it.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not plain data, and cannot lie under a lock in shared memory",
-    note = "numbers, arrays of them, and #[repr(C)] structs that derive zerocopy's FromBytes, IntoBytes and Immutable can"
+    note = "numbers, arrays of them, and #[repr(C)] structs that derive zerocopy's FromBytes, IntoBytes and Immutable can",
+    note = "these derives are in the package zerocopy, with its feature `derive`"
 )]
 pub trait PlainData: FromBytes + IntoBytes + Immutable + Send + 'static {}
 

@@ -14,7 +14,7 @@ macro_rules! put_errors {
         pub enum $name<T> {
             $($(#[$extra_meta])* #[error($text)] $extra(T),)*
             /// It was closed here, or for everybody, or every other end has closed or died.
-            #[error("the {} is closed", $object)]
+            #[error("the {} is closed: this end or all of it, or nobody is left at the other end", $object)]
             Closed(T),
             /// The message could not be encoded, or handles in it cannot travel this
             /// way.
@@ -121,7 +121,7 @@ macro_rules! get_errors {
             $($(#[$extra_meta])* #[error($text)] $extra,)*
             /// Nothing is left, and nothing will come: it was closed here, or for everybody, or
             /// every other end has closed or died.
-            #[error("the {} is closed", $object)]
+            #[error("the {} is closed: this end or all of it, or nobody is left at the other end", $object)]
             Closed,
             /// A message came that is none of this type. It is consumed.
             #[error("the message could not be decoded: {0}")]

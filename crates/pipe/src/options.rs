@@ -37,25 +37,23 @@ impl<S, R> Pipe<S, R> {
     }
 }
 
-impl<S, R> Pipe<S, R>
-where
-    Serde: Codec<S> + Codec<R>,
-{
+// Bounds on each function: there the compiler says what to derive.
+impl<S, R> Pipe<S, R> {
     /// Two connected ends, each of which sends and receives.
     ///
     /// # Errors
     ///
     /// [`CreateError`]; nothing is left behind.
     #[allow(clippy::type_complexity)]
-    pub fn duplex() -> Result<(Connection<S, R>, Connection<R, S>), CreateError> {
+    pub fn duplex() -> Result<(Connection<S, R>, Connection<R, S>), CreateError>
+    where
+        Serde: Codec<S> + Codec<R>,
+    {
         Self::options().duplex()
     }
 }
 
-impl<T> Pipe<T>
-where
-    Serde: Codec<T>,
-{
+impl<T> Pipe<T> {
     /// One direction, in Python's order: the first end receives, the second sends. What is
     /// `Pipe(duplex=False)` there.
     ///
@@ -74,7 +72,10 @@ where
     /// let (receiver, sender) = multiproc_pipe::Pipe::<u32>::simplex().unwrap();
     /// sender.recv();
     /// ```
-    pub fn simplex() -> Result<(Receiver<T>, Sender<T>), CreateError> {
+    pub fn simplex() -> Result<(Receiver<T>, Sender<T>), CreateError>
+    where
+        Serde: Codec<T>,
+    {
         Self::options().simplex()
     }
 }

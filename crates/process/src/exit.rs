@@ -92,7 +92,8 @@ pub struct ExitError(pub Exit);
 /// own.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an exit code",
-    note = "a child returns `()`, `i32`, `u8`, `ExitCode`, or a `Result` of these with an error that is `Debug`"
+    note = "a child returns `()`, `i32`, `u8`, `ExitCode`, or a `Result` of these with an error that is `Debug`",
+    note = "results go through a queue or a pipe, or are what a pool's tasks return"
 )]
 pub trait ExitValue {
     /// The exit code. Runs in the child, which is also the place to report an error.

@@ -17,8 +17,10 @@ pub enum StartError {
     )]
     HoldsGuard,
     /// This many threads run. What the others hold at this moment would stay locked in the
-    /// child for ever: start processes before threads, or see [`Process::start_unchecked`].
-    #[error("{0} threads run in this process; a child made by fork is safe only where one does")]
+    /// child for ever: start processes before threads, or by [`Process::spawn`], which does not mind.
+    #[error(
+        "{0} threads run in this process, and a fork is safe only where one does: start it before the threads, or by spawn, with `entry()` as the first line of `main`"
+    )]
     Threads(usize),
     /// A daemon may not have children, as nobody would end them when it is killed.
     #[error("a daemon process may not have children")]

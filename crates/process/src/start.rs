@@ -122,7 +122,10 @@ impl Process {
     ///
     /// The items are moved, and handed over as [`Process::start`] does with captures. `f` is
     /// shared: what it captures by move is *not* handed over, and is dropped here at the end of
-    /// this call.
+    /// this call. So an end of a queue or pipe for each child is a part of its item:
+    /// `start_each((0..3).map(|n| (n, tx.clone())), |(n, tx)| …)`. One that `f` captures or borrows
+    /// remains this process's, and is closed for those children who come to use it after
+    /// this process has dropped it.
     ///
     /// If one does not start, those before it keep running and come back in the error together
     /// with the item; the items after it are dropped.

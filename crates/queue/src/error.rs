@@ -9,7 +9,7 @@ pub use multiproc_segment::{OpenError, UnlinkError};
 #[non_exhaustive]
 pub enum CreateError {
     /// No such capacity.
-    #[error("a queue holds 1 to 2147483647 messages, not {0}")]
+    #[error("a queue holds 1 to 2147483647 messages, not {0}; an unbounded one is `unbounded()`")]
     Capacity(usize),
     /// Its memory was not to be had.
     #[error(transparent)]

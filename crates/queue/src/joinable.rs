@@ -151,13 +151,17 @@ pub enum TaskDoneError {
     TooMany,
 }
 
-impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
+// Bounds on each function: there the compiler says what to derive.
+impl<T> JoinableQueue<T> {
     /// As [`Queue::bounded`].
     ///
     /// # Errors
     ///
     /// [`CreateError`].
-    pub fn bounded(capacity: usize) -> Result<Self, CreateError> {
+    pub fn bounded(capacity: usize) -> Result<Self, CreateError>
+    where
+        T: Serialize + DeserializeOwned,
+    {
         Ok(Queue::bounded(capacity)?.into())
     }
 
@@ -166,7 +170,10 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     /// # Errors
     ///
     /// [`CreateError`].
-    pub fn unbounded() -> Result<Self, CreateError> {
+    pub fn unbounded() -> Result<Self, CreateError>
+    where
+        T: Serialize + DeserializeOwned,
+    {
         Ok(Queue::unbounded()?.into())
     }
 }

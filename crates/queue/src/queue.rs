@@ -52,13 +52,17 @@ impl<T> Queue<T> {
     }
 }
 
-impl<T: Serialize + DeserializeOwned> Queue<T> {
+// Bounds on each function: there the compiler says what to derive.
+impl<T> Queue<T> {
     /// A queue of at most `capacity` messages, for this process and the children it forks.
     ///
     /// # Errors
     ///
     /// [`CreateError`]; nothing is left behind.
-    pub fn bounded(capacity: usize) -> Result<Self, CreateError> {
+    pub fn bounded(capacity: usize) -> Result<Self, CreateError>
+    where
+        T: Serialize + DeserializeOwned,
+    {
         Self::options().capacity(capacity).build()
     }
 
@@ -68,7 +72,10 @@ impl<T: Serialize + DeserializeOwned> Queue<T> {
     /// # Errors
     ///
     /// [`CreateError`]; nothing is left behind.
-    pub fn unbounded() -> Result<Self, CreateError> {
+    pub fn unbounded() -> Result<Self, CreateError>
+    where
+        T: Serialize + DeserializeOwned,
+    {
         Self::options().build()
     }
 
@@ -77,7 +84,10 @@ impl<T: Serialize + DeserializeOwned> Queue<T> {
     /// # Errors
     ///
     /// [`CreateError`], among them `AlreadyExists`; nothing is left behind.
-    pub fn create(name: &str) -> Result<Self, CreateError> {
+    pub fn create(name: &str) -> Result<Self, CreateError>
+    where
+        T: Serialize + DeserializeOwned,
+    {
         Self::options().create(name)
     }
 
@@ -86,7 +96,10 @@ impl<T: Serialize + DeserializeOwned> Queue<T> {
     /// # Errors
     ///
     /// [`OpenError`] says what was expected and what was found.
-    pub fn open(name: &str) -> Result<Self, OpenError> {
+    pub fn open(name: &str) -> Result<Self, OpenError>
+    where
+        T: Serialize + DeserializeOwned,
+    {
         Self::options().open(name)
     }
 }

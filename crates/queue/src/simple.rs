@@ -9,13 +9,17 @@ use serde::{Serialize, de::DeserializeOwned};
 #[derive(Debug)]
 pub struct SimpleQueue<T, C = Serde>(Queue<T, C>);
 
-impl<T: Serialize + DeserializeOwned> SimpleQueue<T> {
+// Bounds on each function: there the compiler says what to derive.
+impl<T> SimpleQueue<T> {
     /// An unbounded queue, as [`Queue::unbounded`].
     ///
     /// # Errors
     ///
     /// [`CreateError`].
-    pub fn new() -> Result<Self, CreateError> {
+    pub fn new() -> Result<Self, CreateError>
+    where
+        T: Serialize + DeserializeOwned,
+    {
         Ok(Self(Queue::unbounded()?))
     }
 }

@@ -29,6 +29,7 @@ use zerocopy::{Immutable, IntoBytes, TryFromBytes};
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not plain data",
     note = "numbers, arrays of them, and #[repr(C)] structs that derive zerocopy's `TryFromBytes` (or `FromBytes`), `IntoBytes` and `Immutable` are",
+    note = "these derives are in the package zerocopy, with its feature `derive`",
     note = "text goes into a FixedString<N>"
 )]
 pub trait Plain: TryFromBytes + IntoBytes + Immutable + Sized + Send + 'static {}

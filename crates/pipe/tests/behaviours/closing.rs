@@ -104,7 +104,10 @@ pub(crate) fn after_close_everything_says_closed_and_closing_again_is_fine() -> 
     assert_eq!(here.poll(MOMENT), Err(RecvError::Closed));
     assert_eq!(here.iter().count(), 0);
     let sentence = here.recv().unwrap_err().to_string();
-    assert_eq!(sentence, "the connection is closed");
+    assert!(
+        sentence.starts_with("the connection is closed"),
+        "{sentence}"
+    );
     assert!(
         here.clone().is_closed(),
         "a clone of a closed end is closed"
