@@ -75,6 +75,8 @@ struct Arrived<'a> {
     /// The word when it did.
     word: u32,
     place: usize,
+    /// 0: the last one. (Reckoned once: a peer may write another number of parties.)
+    index: usize,
     /// The kernel marks it if the holder dies. Given up when the wait is over.
     _pulse: Option<RobustGuard<'a>>,
 }
@@ -239,9 +241,8 @@ impl<const PLACES: usize> Barrier<PLACES> {
         action: impl FnOnce() -> R,
     ) -> Result<usize, WaitError<R::Error>> {
         let arrived = self.arrive(deadline)?;
-        let (word, place) = (arrived.word, arrived.place);
+        let (word, place, index) = (arrived.word, arrived.place, arrived.index);
         let turn = turn_of(word);
-        let index = self.parties() - 1 - place;
         if index > 0 {
             self.wait_for_turn(word, deadline, Some(place));
             outcome(self.word.load(Acquire), turn)?; // PAIRS barrier-turn
@@ -270,9 +271,14 @@ impl<const PLACES: usize> Barrier<PLACES> {
 
     /// Takes the next place of this turn.
     fn arrive(&self, deadline: Deadline) -> Result<Arrived<'_>, BrokenBarrier> {
+        // Somebody is at work there for a moment; who has no time to wait for the others has that.
+        let patience = match deadline {
+            Deadline::NOW => Deadline::after(wait::SLICE),
+            later => later,
+        };
         loop {
             let word = {
-                let Ok(_held) = self.places.lock(deadline) else {
+                let Ok(_held) = self.places.lock(patience) else {
                     // Somebody was stopped with the lock, and the time is up.
                     self.abort();
                     return Err(BrokenBarrier);
@@ -282,12 +288,12 @@ impl<const PLACES: usize> Barrier<PLACES> {
                     return Err(BrokenBarrier);
                 }
                 let turn = turn_of(word);
-                let place = self.arrived(turn);
-                if place < self.parties() {
+                let (place, parties) = (self.arrived(turn), self.parties());
+                if place < parties {
                     step!("barrier: about to arrive");
                     // The last one does not wait: it may fork in its action, and is watched by
                     // its identity.
-                    let waits = place + 1 < self.parties();
+                    let waits = place + 1 < parties;
                     let (pulse, number) = waits.then(|| self.pulse(place)).flatten().unzip();
                     if pulse.as_ref().is_some_and(RobustGuard::owner_died)
                         && self.is_named(number, place)
@@ -302,6 +308,7 @@ impl<const PLACES: usize> Barrier<PLACES> {
                     return Ok(Arrived {
                         word,
                         place,
+                        index: parties - 1 - place,
                         _pulse: pulse,
                     });
                 }
@@ -332,7 +339,8 @@ impl<const PLACES: usize> Barrier<PLACES> {
             step!("barrier: about to sleep");
             let over = deadline == Deadline::NOW
                 || match wait::sleep(&self.word, now, deadline) {
-                    Slept::Look => false,
+                    // Who is woken for nothing is not kept beyond its time.
+                    Slept::Look => deadline.passed(),
                     Slept::SliceOver => {
                         self.a_pulse_is_gone(turn) || self.a_neighbour_is_dead(turn, mine)
                     }
