@@ -205,8 +205,9 @@ fn permits_of_the_dead_come_back_although_others_come_and_go() {
     });
     rounds.reach(1);
     let waiter = start(|| drop(semaphore.permits(2)));
+    blocked(&waiter);
     let begun = rounds.get();
-    rounds.reach(begun + 20_000);
+    rounds.reach(begun + 200_000);
     assert!(waiter.is_alive());
     kill(&victim);
     ends_well(&waiter);
