@@ -41,6 +41,8 @@ test::main! {
     nobody_is_notified_because_a_waiter_dies_while_others_look_around,
     #[timeout(180)]
     a_notify_is_passed_on_where_the_table_was_a_dead_ones_without_the_list,
+    #[timeout(180)]
+    the_last_to_arrive_sees_a_dead_party_without_the_list,
 }
 
 /// Starts a helper: a daemon, so that a test that fails does not wait for it.
@@ -416,4 +418,16 @@ fn a_notify_is_passed_on_where_the_table_was_a_dead_ones_without_the_list() {
     kill(&chosen);
     drop(guard);
     ends_well(&other);
+}
+
+fn the_last_to_arrive_sees_a_dead_party_without_the_list() {
+    // SAFETY: one thread, before its first lock.
+    unsafe { std::env::set_var("MULTIPROC_NO_ROBUST_LIST", "1") };
+    for _ in 0..10 {
+        let barrier = shared(Barrier::new(2));
+        let victim = start(|| assert!(barrier.wait().is_err()));
+        until("it to have arrived", || barrier.n_waiting() == 1);
+        kill(&victim);
+        assert_eq!(barrier.wait(), Err(BrokenBarrier));
+    }
 }

@@ -254,12 +254,12 @@ impl<const PLACES: usize> Barrier<PLACES> {
             turn,
         };
         step!("barrier: all there");
-        if self.a_pulse_is_gone(turn) {
+        if self.a_pulse_is_gone(turn, true) {
             return Err(WaitError::Broken);
         }
         action().into_result().map_err(WaitError::Action)?;
         step!("barrier: action done");
-        if self.a_pulse_is_gone(turn) {
+        if self.a_pulse_is_gone(turn, true) {
             return Err(WaitError::Broken);
         }
         std::mem::forget(open);
@@ -342,7 +342,7 @@ impl<const PLACES: usize> Barrier<PLACES> {
                     // Who is woken for nothing is not kept beyond its time.
                     Slept::Look => deadline.passed(),
                     Slept::SliceOver => {
-                        self.a_pulse_is_gone(turn) || self.a_neighbour_is_dead(turn, mine)
+                        self.a_pulse_is_gone(turn, false) || self.a_neighbour_is_dead(turn, mine)
                     }
                     Slept::TimedOut => true,
                 };
@@ -369,8 +369,13 @@ impl<const PLACES: usize> Barrier<PLACES> {
         all.any(|place| Some(place.word.load(Relaxed)) == number)
     }
 
-    /// Has somebody died who had arrived in this turn? A look at words that the kernel writes.
-    fn a_pulse_is_gone(&self, turn: u32) -> bool {
+    /// Has somebody died who had arrived in this turn? A look at words that the kernel writes; for
+    /// sure also where it does not, at a look into /proc for each of them.
+    fn a_pulse_is_gone(&self, turn: u32, for_sure: bool) -> bool {
+        let gone = |pulse: &RobustLock| match for_sure {
+            true => pulse.is_orphaned(),
+            false => pulse.is_marked_orphaned(),
+        };
         (0..self.parties())
             .filter(|at| self.is_there(*at, turn))
             .any(|at| {
@@ -378,7 +383,7 @@ impl<const PLACES: usize> Barrier<PLACES> {
                 // Relaxed: written before the owner. A peer may have written any number.
                 let number = place.word.load(Relaxed) as usize;
                 match number.checked_sub(1).and_then(|at| self.pulses.get(at)) {
-                    Some(pulse) => unless_broken!("barrier: pulse", pulse.is_orphaned(), false),
+                    Some(pulse) => unless_broken!("barrier: pulse", gone(pulse), false),
                     None => place.is_dead(),
                 }
             })

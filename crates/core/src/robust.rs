@@ -371,10 +371,23 @@ impl RobustLock {
         }
     }
 
-    /// Did its last holder die holding it, and nobody has taken it since?
+    /// Did its last holder die holding it, and nobody has taken it since? Costs some microseconds
+    /// where somebody holds it of whose death the kernel would not tell.
     pub fn is_orphaned(&self) -> bool {
+        self.is_marked_orphaned() || self.is_held_by_vanished()
+    }
+
+    /// The same, as far as the kernel tells.
+    pub fn is_marked_orphaned(&self) -> bool {
         // Acquire. PAIRS lock: what the dead holder wrote is seen.
         self.word.load(Acquire) & (TID | OWNER_DIED) == OWNER_DIED
+    }
+
+    fn is_held_by_vanished(&self) -> bool {
+        // Acquire. PAIRS lock: as above.
+        let holder = self.word.load(Acquire) & TID;
+        let told = || list::mine(self).is_told() && self.unlinked.load(Relaxed) != holder;
+        holder != 0 && !told() && !thread_is_there(holder)
     }
 
     /// Asks whoever releases the lock next to ring its bell (see
