@@ -75,6 +75,8 @@ struct Arrived<'a> {
     /// The word when it did.
     word: u32,
     place: usize,
+    /// 0: the last one. (Reckoned once: a peer may write another number of parties.)
+    index: usize,
     /// The kernel marks it if the holder dies. Given up when the wait is over.
     _pulse: Option<RobustGuard<'a>>,
 }
@@ -250,9 +252,8 @@ impl<const PLACES: usize> Barrier<PLACES> {
         action: impl FnOnce() -> R,
     ) -> Result<usize, WaitError<R::Error>> {
         let arrived = self.arrive(deadline)?;
-        let (word, place) = (arrived.word, arrived.place);
+        let (word, place, index) = (arrived.word, arrived.place, arrived.index);
         let turn = turn_of(word);
-        let index = self.parties() - 1 - place;
         if index > 0 {
             self.wait_for_turn(word, deadline, Some(place));
             outcome(self.word.load(Acquire), turn)?; // PAIRS barrier-turn
@@ -264,12 +265,12 @@ impl<const PLACES: usize> Barrier<PLACES> {
             turn,
         };
         step!("barrier: all there");
-        if self.a_pulse_is_gone(turn) {
+        if self.a_pulse_is_gone(turn, true) {
             return Err(WaitError::Broken);
         }
         action().into_result().map_err(WaitError::Action)?;
         step!("barrier: action done");
-        if self.a_pulse_is_gone(turn) {
+        if self.a_pulse_is_gone(turn, true) {
             return Err(WaitError::Broken);
         }
         std::mem::forget(open);
@@ -281,9 +282,14 @@ impl<const PLACES: usize> Barrier<PLACES> {
 
     /// Takes the next place of this turn.
     fn arrive(&self, deadline: Deadline) -> Result<Arrived<'_>, BrokenBarrier> {
+        // Somebody is at work there for a moment; who has no time to wait for the others has that.
+        let patience = match deadline {
+            Deadline::NOW => Deadline::after(wait::SLICE),
+            later => later,
+        };
         loop {
             let word = {
-                let Ok(_held) = self.places.lock(deadline) else {
+                let Ok(_held) = self.places.lock(patience) else {
                     // Somebody was stopped with the lock, and the time is up.
                     self.abort();
                     return Err(BrokenBarrier);
@@ -293,12 +299,12 @@ impl<const PLACES: usize> Barrier<PLACES> {
                     return Err(BrokenBarrier);
                 }
                 let turn = turn_of(word);
-                let place = self.arrived(turn);
-                if place < self.parties() {
+                let (place, parties) = (self.arrived(turn), self.parties());
+                if place < parties {
                     step!("barrier: about to arrive");
                     // The last one does not wait: it may fork in its action, and is watched by
                     // its identity.
-                    let waits = place + 1 < self.parties();
+                    let waits = place + 1 < parties;
                     let (pulse, number) = waits.then(|| self.pulse(place)).flatten().unzip();
                     if pulse.as_ref().is_some_and(RobustGuard::owner_died)
                         && self.is_named(number, place)
@@ -313,6 +319,7 @@ impl<const PLACES: usize> Barrier<PLACES> {
                     return Ok(Arrived {
                         word,
                         place,
+                        index: parties - 1 - place,
                         _pulse: pulse,
                     });
                 }
@@ -343,9 +350,10 @@ impl<const PLACES: usize> Barrier<PLACES> {
             step!("barrier: about to sleep");
             let over = deadline == Deadline::NOW
                 || match wait::sleep(&self.word, now, deadline) {
-                    Slept::Look => false,
+                    // Who is woken for nothing is not kept beyond its time.
+                    Slept::Look => deadline.passed(),
                     Slept::SliceOver => {
-                        self.a_pulse_is_gone(turn) || self.a_neighbour_is_dead(turn, mine)
+                        self.a_pulse_is_gone(turn, false) || self.a_neighbour_is_dead(turn, mine)
                     }
                     Slept::TimedOut => true,
                 };
@@ -372,8 +380,13 @@ impl<const PLACES: usize> Barrier<PLACES> {
         all.any(|place| Some(place.word.load(Relaxed)) == number)
     }
 
-    /// Has somebody died who had arrived in this turn? A look at words that the kernel writes.
-    fn a_pulse_is_gone(&self, turn: u32) -> bool {
+    /// Has somebody died who had arrived in this turn? A look at words that the kernel writes; for
+    /// sure also where it does not, at a look into /proc for each of them.
+    fn a_pulse_is_gone(&self, turn: u32, for_sure: bool) -> bool {
+        let gone = |pulse: &RobustLock| match for_sure {
+            true => pulse.is_orphaned(),
+            false => pulse.is_marked_orphaned(),
+        };
         (0..self.parties())
             .filter(|at| self.is_there(*at, turn))
             .any(|at| {
@@ -381,7 +394,7 @@ impl<const PLACES: usize> Barrier<PLACES> {
                 // Relaxed: written before the owner. A peer may have written any number.
                 let number = place.word.load(Relaxed) as usize;
                 match number.checked_sub(1).and_then(|at| self.pulses.get(at)) {
-                    Some(pulse) => unless_broken!("barrier: pulse", pulse.is_orphaned(), false),
+                    Some(pulse) => unless_broken!("barrier: pulse", gone(pulse), false),
                     None => place.is_dead(),
                 }
             })

@@ -56,7 +56,8 @@
 //!   all of them before it lets anybody go, so a round with a dead party never ends well; and
 //!   whoever waits looks at the end of its slice (50 ms), and breaks the barrier. Who arrives
 //!   and gets the pulse of one that died in this turn breaks it at once. (Where the kernel does
-//!   not mark locks, each watches the next one by its identity.)
+//!   not mark locks, the last one looks whose threads are there, and who waits watches the next
+//!   one by its identity.)
 //! * having ended the turn, before the wake-up: the others see it at the end of their slice.
 //! * released, but not yet back from `wait`: the round is over, and nobody is told; as when
 //!   it dies between two rounds, those who wait for it in the next one wait for somebody

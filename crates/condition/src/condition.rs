@@ -259,15 +259,20 @@ impl<const WAITERS: usize> Condition<WAITERS> {
     fn table(&self) -> RobustGuard<'_> {
         loop {
             // Without a deadline there is no timeout. Whoever died with the lock left
-            // nothing that is not right as it is, or that PASSED does not say.
+            // nothing that is not right as it is, or that PASSED does not say; and what that
+            // says is done first: the heir may not be given another notify before.
             if let Ok(held) = self.places.lock(Deadline::NEVER) {
+                if held.owner_died() {
+                    self.bury_the_dead();
+                }
                 return held;
             }
         }
     }
 
     fn number(&self) -> u64 {
-        let number = self.numbers.load(Relaxed) + 1; // Relaxed: under the lock
+        // Relaxed: under the lock. (A peer may have written any number.)
+        let number = self.numbers.load(Relaxed).wrapping_add(1);
         self.numbers.store(number, Relaxed);
         number
     }
@@ -289,6 +294,7 @@ impl<const WAITERS: usize> Condition<WAITERS> {
     fn sleep(&self, at: usize, deadline: Deadline) -> bool {
         let place = &self.places.all()[at];
         let mut spin = Spin::new();
+        let mut slices = 0;
         loop {
             // Acquire. PAIRS condition-notify.
             if place.word.load(Acquire) != WAITING {
@@ -303,7 +309,8 @@ impl<const WAITERS: usize> Condition<WAITERS> {
                 match wait::sleep(&place.word, WAITING, deadline) {
                     Slept::Look => false,
                     Slept::SliceOver => {
-                        self.look_around(at);
+                        slices += 1;
+                        self.look_around(at, slices);
                         false
                     }
                     Slept::TimedOut => true,
@@ -366,11 +373,13 @@ impl<const WAITERS: usize> Condition<WAITERS> {
         true
     }
 
-    /// At the end of a slice: is the next one in the table dead?
+    /// At the end of a slice, which was this wait's so manieth: is the next one in the table
+    /// dead? The next one may be stopped, and watch nobody; so also another one, in turn.
     #[cold]
-    fn look_around(&self, me: usize) {
+    fn look_around(&self, me: usize, slices: usize) {
         let others = |at: usize, place: &Place| at != me && !place.is_free();
-        if self.places.next_is_dead(me + 1, others)
+        let another = me.wrapping_add(1).wrapping_add(slices) % WAITERS.max(1);
+        if (self.places.next_is_dead(me + 1, others) || self.places.next_is_dead(another, others))
             && let Some(_held) = self.places.try_lock()
         {
             self.bury_the_dead();
@@ -398,8 +407,13 @@ impl<const WAITERS: usize> Condition<WAITERS> {
                 place.vacate();
             }
         }
+        step!("condition: about to pass on");
         for (_, place) in self.places.dead() {
             let (number, word) = (place.ticket(), place.word.load(Acquire));
+            if matches!(word, WAITING | LEFT) {
+                place.vacate(); // dead only now: nobody had notified it
+                continue;
+            }
             let mut heir = match word & PASSED {
                 0 => self.oldest(number),
                 // A peer may have written any number.

@@ -60,9 +60,11 @@
 //! # If a process dies here
 //!
 //! * waiting: its place is a dead process's. Each waiter watches the next one at the end of
-//!   its slice (50 ms), and frees the places of the dead.
+//!   its slice (50 ms), and frees the places of the dead. (Behind one that is stopped, and so
+//!   watches nobody, it takes longer: each also looks at one more, at another one each time.)
 //! * chosen, until its `wait` is about to return: as Invariant 4 says, within a slice. To pass
-//!   it on has two steps; PASSED says where it goes, so that the one who does it may die too.
+//!   it on has two steps; PASSED says where it goes, so that the one who does it may die too:
+//!   whoever locks the table next is told of that death, and does this first.
 //! * in `notify`: some are chosen, others not; the lock says that its holder died. Who was
 //!   chosen and not woken finds out at the end of its slice.
 //! * holding the lock: the one whose `wait` gets it next is told:

@@ -9,7 +9,7 @@ use crate::deadline::Deadline;
 /// How a wait ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Waited {
-    /// Woken, or the word had another value, or a signal came: look again.
+    /// Woken, or the word had another value: look again.
     Look,
     /// The deadline passed.
     TimedOut,
@@ -29,7 +29,9 @@ mod real {
     /// FUTEX_OP(OR, 1, CMP_EQ, 0): set bit 0; the second wake-up is the first one's word again.
     const OR_ONE: u32 = 2 << 28 | 1 << 12;
 
-    /// Sleeps while `word` holds `expected`, until woken or `deadline`.
+    /// Sleeps while `word` holds `expected`, until woken or `deadline`. A signal whose handler
+    /// runs meanwhile does not end it: who gets one every few milliseconds would never have slept
+    /// for a whole slice.
     pub(crate) fn wait(word: &AtomicU32, expected: u32, deadline: Deadline) -> Waited {
         let until = deadline.nanos();
         let at = libc::timespec {
@@ -44,7 +46,7 @@ mod real {
         // SAFETY: the word is borrowed, the timeout is local. The kernel compares and
         // sleeps in one step; a peer that scribbles on the word can make us look again or
         // sleep until the deadline, no more.
-        let r = unsafe {
+        let sleep = || unsafe {
             libc::syscall(
                 libc::SYS_futex,
                 word.as_ptr(),
@@ -55,11 +57,14 @@ mod real {
                 libc::FUTEX_BITSET_MATCH_ANY,
             )
         };
-        // SAFETY: errno is this thread's own.
-        if r == -1 && unsafe { *libc::__errno_location() } == libc::ETIMEDOUT {
-            Waited::TimedOut
-        } else {
-            Waited::Look
+        loop {
+            let r = sleep();
+            // SAFETY: errno is this thread's own.
+            match unsafe { *libc::__errno_location() } {
+                libc::EINTR if r == -1 => {}
+                libc::ETIMEDOUT if r == -1 => return Waited::TimedOut,
+                _ => return Waited::Look,
+            }
         }
     }
 

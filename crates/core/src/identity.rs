@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! bits  63..42  pid (Linux gives at most 2^22)
-//!       41..0   start time, clock ticks since boot (field 22 of /proc/PID/stat)
+//!       41..0   start time, clock ticks since boot (field 22 of /proc/PID/stat); 0: unknown
 //! ```
 //!
 //! If a process dies here: nothing is shared; an identity is a number.
@@ -74,7 +74,8 @@ impl Identity {
     fn look_me_up() -> Self {
         crate::fork::watch();
         let pid = std::process::id();
-        // Without /proc the start time is unknown (0), and the pid has to do.
+        // Without /proc, or a descriptor to look with, the start time is unknown (0), and the
+        // pid has to do: here, and for all who look at us.
         let me = Self::new(pid, stat(pid).map_or(0, |s| s.start));
         ME.store(me.0.get(), Relaxed);
         me
@@ -102,13 +103,17 @@ impl Identity {
         (self.0.get() >> START_BITS) as u32
     }
 
+    fn start(self) -> u64 {
+        self.0.get() & START_MASK
+    }
+
     /// Is this very process still there? A zombie is not; a stopped one is.
     pub fn is_alive(self) -> bool {
         if self.0.get() == ME.load(Relaxed) {
             return true;
         }
         match stat(self.pid()) {
-            Ok(s) => !s.dead && Self::new(self.pid(), s.start) == self,
+            Ok(s) => !s.dead && (self.start() == 0 || self.start() == s.start & START_MASK),
             // Not to be seen is not dead: /proc may hide other users' processes, or this
             // process may have no descriptor left to look with.
             Err(_) => self.pid() != 0 && pid_exists(self.pid()),
@@ -142,12 +147,7 @@ fn pid_exists(pid: u32) -> bool {
 
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "pid {} (started at tick {})",
-            self.pid(),
-            self.0.get() & START_MASK
-        )
+        write!(f, "pid {} (started at tick {})", self.pid(), self.start())
     }
 }
 

@@ -201,6 +201,10 @@ pub(crate) mod list {
         pub(crate) fn tid(self) -> u32 {
             self.0
         }
+
+        pub(crate) fn is_told(self) -> bool {
+            true
+        }
     }
 
     pub(crate) fn mine(_lock: &RobustLock) -> Mine {

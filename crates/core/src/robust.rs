@@ -11,8 +11,11 @@
 //!        WAITERS            free; the next holder must wake at its release
 //!        … | OWNER_DIED     free; the last holder died holding it (the kernel wrote this)
 //!
-//! bytes  0 word   4 settled   8..24 (unused)   24 prev   32 next     (40 in all)
+//! bytes  0 word   4 settled   8 unlinked   12..24 (unused)   24 prev   32 next     (40 in all)
 //! ```
+//!
+//! `unlinked` is the TID of a holder that could not link the lock: of its death the kernel will
+//! not tell. (Stale for any other holder.)
 //!
 //! Offsets 24 and 32 are glibc's for `pthread_mutex_t` on 64-bit machines: the list is the
 //! thread's own, shared with pthread's robust mutexes, and the kernel knows one offset per
@@ -44,8 +47,9 @@
 //! Where the list cannot be used (another C library; or a thread holds more than 2,046
 //! locks: the kernel has a limit) a waiter finds out at the end of a slice that no thread of
 //! the holder's id exists any more, and takes the lock as from a dead owner: out of the very
-//! state that it looked at, for meanwhile another may have it. Slower, and blind to a thread id
-//! that was given to somebody new.
+//! state that it looked at, for meanwhile another may have it. One who does not wait for so long
+//! looks before it gives up. Slower, and blind to a thread id that was given to somebody new, and
+//! to an `exec`.
 //!
 //! A peer may scribble on the word: then the lock misbehaves as a lock. It cannot make
 //! this process write anywhere: links are written for the kernel and never read back.
@@ -79,7 +83,9 @@ const TID: u32 = OWNER_DIED - 1;
 pub struct RobustLock {
     word: AtomicU32,
     settled: AtomicU32,
-    unused: [AtomicU64; 2],
+    // Relaxed: a number that goes with the word; who reads an old one looks again.
+    unlinked: AtomicU32,
+    unused: [AtomicU32; 3],
     prev: AtomicU64,
     next: AtomicU64,
 }
@@ -133,7 +139,8 @@ impl RobustLock {
             Self {
                 word: AtomicU32::new(0),
                 settled: AtomicU32::new(0),
-                unused: [AtomicU64::new(0), AtomicU64::new(0)],
+                unlinked: AtomicU32::new(0),
+                unused: [AtomicU32::new(0), AtomicU32::new(0), AtomicU32::new(0)],
                 prev: AtomicU64::new(0),
                 next: AtomicU64::new(0),
             }
@@ -147,9 +154,17 @@ impl RobustLock {
         self.take_free()
     }
 
-    /// Takes the lock if it is free. Never blocks.
+    /// Takes the lock if it is free. Never blocks; a refusal costs some microseconds where the
+    /// kernel would not tell of the holder's death: is it alive?
     #[inline]
     pub fn try_acquire(&self) -> Option<RobustGuard<'_>> {
+        self.try_acquire_free().or_else(|| self.take_untold())
+    }
+
+    /// As [`RobustLock::try_acquire`], for one who waits if it is refused, and looks then who is
+    /// alive.
+    #[inline]
+    pub fn try_acquire_free(&self) -> Option<RobustGuard<'_>> {
         self.take_free().or_else(|| self.take_marked())
     }
 
@@ -258,8 +273,12 @@ impl RobustLock {
             }
             keep = unless_broken!("lock: keep the mark", WAITERS, 0);
             if deadline.passed() {
-                list::done(self, mine);
-                return Err(TimedOut);
+                // Who comes again and again, and never stays for a slice, finds out here.
+                let taken = self.take_from_untold(marked, mine);
+                if taken.is_none() {
+                    list::done(self, mine);
+                }
+                return taken.ok_or(TimedOut);
             }
             // In a model no slice ends by itself: who vanished before is seen here.
             if cfg!(loom)
@@ -281,6 +300,32 @@ impl RobustLock {
                 return Err(TimedOut);
             }
         }
+    }
+
+    /// One try at a lock whose holder may be gone, without the kernel having told.
+    #[cold]
+    fn take_untold(&self) -> Option<RobustGuard<'_>> {
+        let mine = list::mine(self);
+        let word = self.word.load(Relaxed);
+        if word & TID == 0 {
+            return None;
+        }
+        list::about_to(self, mine);
+        let taken = self.take_from_untold(word, mine);
+        if taken.is_none() {
+            list::done(self, mine);
+        }
+        taken
+    }
+
+    /// [`RobustLock::take_from_vanished`], where the kernel does not tell of the holder's death.
+    fn take_from_untold(&self, word: u32, mine: list::Mine) -> Option<RobustGuard<'_>> {
+        let holder = word & TID;
+        let told = mine.is_told() && self.unlinked.load(Relaxed) != holder;
+        if told || holder == mine.tid() {
+            return None;
+        }
+        self.take_from_vanished(word, mine)
     }
 
     /// Takes the lock from the thread that `word` names, if that one is gone and the lock is
@@ -326,10 +371,23 @@ impl RobustLock {
         }
     }
 
-    /// Did its last holder die holding it, and nobody has taken it since?
+    /// Did its last holder die holding it, and nobody has taken it since? Costs some microseconds
+    /// where somebody holds it of whose death the kernel would not tell.
     pub fn is_orphaned(&self) -> bool {
+        self.is_marked_orphaned() || self.is_held_by_vanished()
+    }
+
+    /// The same, as far as the kernel tells.
+    pub fn is_marked_orphaned(&self) -> bool {
         // Acquire. PAIRS lock: what the dead holder wrote is seen.
         self.word.load(Acquire) & (TID | OWNER_DIED) == OWNER_DIED
+    }
+
+    fn is_held_by_vanished(&self) -> bool {
+        // Acquire. PAIRS lock: as above.
+        let holder = self.word.load(Acquire) & TID;
+        let told = || list::mine(self).is_told() && self.unlinked.load(Relaxed) != holder;
+        holder != 0 && !told() && !thread_is_there(holder)
     }
 
     /// Asks whoever releases the lock next to ring its bell (see

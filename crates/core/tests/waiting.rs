@@ -19,7 +19,7 @@ test::main! {
     a_sleeper_looks_round_after_each_slice,
     a_deadline_within_a_slice_ends_the_sleep,
     a_sleeper_in_another_process_is_woken,
-    a_signal_is_a_reason_to_look,
+    signals_keep_nobody_from_looking_round,
     a_blocked_process_wakes_at_most_twenty_times_a_second,
     spinning_is_bounded,
     a_descriptor_is_waited_for,
@@ -86,7 +86,8 @@ fn a_sleeper_in_another_process_is_woken() -> Outcome {
     Ok(())
 }
 
-fn a_signal_is_a_reason_to_look() -> Outcome {
+/// However often signals come: a slice is over when it is over.
+fn signals_keep_nobody_from_looking_round() -> Outcome {
     extern "C" fn nothing(_: libc::c_int) {}
     let words = words();
     let sleeper = Process::start(|| {
@@ -94,10 +95,11 @@ fn a_signal_is_a_reason_to_look() -> Outcome {
         // SAFETY: a handler that does nothing.
         unsafe { libc::signal(libc::SIGUSR1, handler as libc::sighandler_t) };
         words.ready.store(1, Release);
-        while wait::sleep(&words.word, 0, Deadline::NEVER) != Slept::Look {}
+        let slept = wait::sleep(&words.word, 0, Deadline::NEVER);
+        assert_eq!(slept, Slept::SliceOver);
     })?;
     until(&words.ready, 1);
-    // Until one comes while it sleeps.
+    // All the time while it sleeps.
     while sleeper.is_alive() {
         // SAFETY: our own child, not collected.
         unsafe { libc::kill(sleeper.pid() as i32, libc::SIGUSR1) };

@@ -224,7 +224,8 @@ impl Event {
             step!("event: about to sleep");
             let slept = wait::sleep(&self.word, marked, deadline);
             word = self.word.load(Acquire); // PAIRS event
-            if slept == Slept::TimedOut {
+            // Also of one that is woken again and again for nothing.
+            if slept == Slept::TimedOut || deadline.passed() {
                 break word & SET != 0 || word & !(SET | WAITERS) != turn;
             }
         };

@@ -346,9 +346,18 @@ impl Lock {
                 return Err(NotHeld);
             }
             if state & !WAITERS != word::me() && !word::is_alive(state & !WAITERS) {
-                // It is no longer there to say how far it came.
-                self.damaged.store(1, Relaxed);
-                step!("lock: a dead holder's, to be freed");
+                // It is no longer there to say how far it came. Noted by whoever takes the lock
+                // out of its hands and by nobody else, who might be late and undo a `mended`.
+                unless_broken!(
+                    "lock: take it first",
+                    {
+                        self.take_from_dead(state, 0);
+                        step!("lock: a dead holder's, to be freed");
+                        state = self.state.load(Relaxed);
+                        continue;
+                    },
+                    self.damaged.store(1, Relaxed)
+                );
             }
             // Release. PAIRS owned.
             match self.state.compare_exchange(state, 0, Release, Relaxed) {

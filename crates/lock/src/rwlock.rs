@@ -411,8 +411,9 @@ impl Patience {
             }
             step!("rwlock: about to wait");
             return match self.watch.sleep(bell, rung, deadline) {
-                // In a model every wake-up is the end of a slice.
-                Slept::Look if !cfg!(loom) => continue,
+                // In a model every wake-up is the end of a slice. Who is woken again and again
+                // for nothing is not kept beyond its time.
+                Slept::Look if !cfg!(loom) && !deadline.passed() => continue,
                 Slept::TimedOut => Err(TimedOut),
                 _ => Ok(()),
             };

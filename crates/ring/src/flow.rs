@@ -185,7 +185,7 @@ fn lock<'a>(
     waiting: &AtomicU32,
     wait: &Wait<'_>,
 ) -> Result<RobustGuard<'a>, NotLocked> {
-    match lock.try_acquire() {
+    match lock.try_acquire_free() {
         Some(guard) => Ok(guard.with_bell(bell)),
         None => Ok(lock_contended(lock, waiting, wait)?.with_bell(bell)),
     }
@@ -215,7 +215,8 @@ fn lock_contended<'a>(
     loop {
         // Relaxed: a hint. Whoever put or got before our call has released since.
         if at_once && waiting.load(Relaxed) != 0 {
-            return Err(NotLocked::TimedOut);
+            // Unless it waits no more, and nobody was told that it died.
+            return lock.try_acquire().ok_or(NotLocked::TimedOut);
         }
         if let Ok(guard) = lock.acquire(Deadline::after(slice).sooner(until)) {
             return Ok(guard);

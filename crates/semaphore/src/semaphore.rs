@@ -574,11 +574,12 @@ impl<const HOLDERS: usize> Semaphore<HOLDERS> {
             }
             step!("semaphore: about to sleep");
             match watch.sleep(&self.bell, rung, deadline) {
-                Slept::Look => {}
-                Slept::SliceOver => {
+                // Who is woken again and again for nothing is not kept beyond its time.
+                Slept::Look if !deadline.passed() => {}
+                Slept::SliceOver if !deadline.passed() => {
                     self.bury_the_dead();
                 }
-                Slept::TimedOut => {
+                _ => {
                     // A last look, also at who is alive.
                     self.bury_the_dead();
                     return take(Deadline::NOW).ok();

@@ -155,6 +155,13 @@ impl Mine {
         unsafe { self.head.as_ref() }
     }
 
+    /// Does the kernel tell of this thread's death, as far as this lock goes, and as a rule of
+    /// others' too?
+    #[inline]
+    pub(super) fn is_told(self) -> bool {
+        !self.head.is_null()
+    }
+
     #[inline]
     pub(super) fn tid(self) -> u32 {
         self.thread().tid.get()
@@ -323,12 +330,11 @@ pub(super) fn done(_lock: &RobustLock, mine: Mine) {
 pub(super) fn link(lock: &RobustLock, mine: Mine) {
     let thread = mine.thread();
     thread.held.set(thread.held.get() + 1);
-    if mine.head.is_null() {
-        return;
-    }
     let len = thread.len.load(Relaxed);
-    if len == MOST {
-        return; // beyond what the kernel walks: found by its thread id instead
+    if mine.head.is_null() || len == MOST {
+        // Unknown to the kernel, or beyond what it walks: found by its thread id instead.
+        lock.unlinked.store(mine.tid(), Relaxed);
+        return;
     }
     let entry = entry_of(lock);
     lock.next.store(thread.top(len) as u64, Relaxed);

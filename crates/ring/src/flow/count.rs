@@ -141,6 +141,7 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
         lost: &dyn Fn() -> Option<E>,
     ) -> Result<bool, E> {
         let signs = &self.state.signs;
+        let mut slice = Deadline::after(wait::SLICE);
         loop {
             let seen = signs.finished.load(Acquire); // PAIRS bell
             signs.joiners.store(1, Relaxed);
@@ -150,8 +151,10 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
             }
             step!("join: about to sleep");
             match wait::sleep(&signs.finished, seen, deadline) {
-                Slept::Look => {}
-                Slept::SliceOver | Slept::TimedOut => {
+                // Also where reports keep coming, a slice ends, and the time is up some time.
+                Slept::Look if !slice.passed() && !deadline.passed() => {}
+                _ => {
+                    slice = Deadline::after(wait::SLICE);
                     if let Some(lost) = lost() {
                         return Err(lost);
                     }

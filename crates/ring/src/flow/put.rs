@@ -246,7 +246,7 @@ impl<'a, M: Memory + Copy> Flow<'a, M> {
     /// The put lock if it is free, now or in a moment.
     pub(super) fn try_lock_put(&self) -> Option<Result<RobustGuard<'a>, PutError>> {
         let (put, signs) = (&self.state.put, &self.state.signs);
-        let guard = put.lock.try_acquire().or_else(|| {
+        let guard = put.lock.try_acquire_free().or_else(|| {
             wait::patiently(MOMENT, || !put.lock.is_held());
             put.lock.try_acquire()
         })?;
