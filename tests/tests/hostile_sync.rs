@@ -4,9 +4,6 @@
 //! `SEEDS=10000 cargo test --release -p multiproc-tests --test hostile_sync` for more, and `SEED=n`
 //! with `SEEDS=1` for one of them again.
 
-#[path = "../../crates/queue/tests/common/mod.rs"]
-mod common;
-
 use common::*;
 use multiproc_barrier::Barrier;
 use multiproc_condition::Condition;
@@ -14,7 +11,7 @@ use multiproc_core::identity::Identity;
 use multiproc_core::step;
 use multiproc_event::Event;
 use multiproc_lock::{Lock, Mutex, RwLock};
-use multiproc_process::{Exit, ExitValue, Process, StartError, test};
+use multiproc_process::{Exit, Process, test};
 use multiproc_rlock::RLock;
 use multiproc_segment::{Shareable, Shared};
 use multiproc_semaphore::Semaphore;
@@ -27,21 +24,6 @@ test::main! {
     #[timeout(180)]
     a_barrier_whose_parties_change_gives_an_index_or_an_error,
     a_condition_whose_numbers_are_at_their_end_works,
-}
-
-fn environment(name: &str, default: u64) -> u64 {
-    match std::env::var(name) {
-        Ok(text) => text
-            .parse()
-            .unwrap_or_else(|_| panic!("{name}={text} is no number")),
-        Err(_) => default,
-    }
-}
-
-/// A helper: a daemon, so that a test that fails does not wait for it.
-fn start<R: ExitValue>(f: impl FnOnce() -> R) -> Process {
-    let helper = Process::builder().daemon(true).start(f);
-    helper.map_err(StartError::from).unwrap()
 }
 
 /// The shared object as words, all of which a peer may write.
@@ -166,7 +148,7 @@ fn user(w: &World, seed: u64) {
 }
 
 fn garbage_in_locks_and_their_kin_is_survived() {
-    let (seeds, first) = (environment("SEEDS", 60), environment("SEED", 1));
+    let (seeds, first) = (setting("SEEDS", 60), setting("SEED", 1));
     for seed in first..first + seeds {
         let w = world();
         let users = [seed, seed + 1_000_000].map(|seed| start(|| user(&w, seed)));
@@ -203,7 +185,7 @@ fn a_barrier_whose_parties_change_gives_an_index_or_an_error() {
     let first = start(|| {
         let _ = barrier.wait();
     });
-    until("one to have arrived", || barrier.n_waiting() == 1);
+    until("one to have arrived", || barrier.waiting() == 1);
     let second = start(|| {
         step::pause(number.get());
         let index = wait();

@@ -2,15 +2,12 @@
 //! signals that come more often than slices end, among wake-ups that are no news, and where the
 //! one that was to pass the news on is killed, too.
 
-#[path = "../../crates/queue/tests/common/mod.rs"]
-mod common;
-
 use common::*;
 use multiproc_barrier::{Barrier, BrokenBarrier};
 use multiproc_condition::{Condition, WaitError};
 use multiproc_core::step;
 use multiproc_lock::{Lock, Mutex, MutexGuard, OwnerDied, RwLock};
-use multiproc_process::{ExitValue, Process, StartError, test};
+use multiproc_process::{ExitValue, Process, test};
 use multiproc_queue::Queue;
 use multiproc_segment::{Shareable, Shared};
 use multiproc_semaphore::Semaphore;
@@ -45,33 +42,16 @@ test::main! {
     the_last_to_arrive_sees_a_dead_party_without_the_list,
 }
 
-/// Starts a helper: a daemon, so that a test that fails does not wait for it.
-fn start<R: ExitValue>(f: impl FnOnce() -> R) -> Process {
-    let helper = Process::builder().daemon(true).start(f);
-    helper.map_err(StartError::from).unwrap()
-}
-
-fn shared<T: Shareable>(value: T) -> Shared<T> {
-    Shared::new(value).unwrap()
-}
-
 /// A process that holds what `f` gives until it is killed.
 fn holder<G>(ready: &Counter, f: impl FnOnce() -> G) -> Process {
     let before = ready.get();
     let child = start(|| {
         let _held = f();
         ready.count();
-        loop {
-            std::thread::park();
-        }
+        for_ever()
     });
     ready.reach(before + 1);
     child
-}
-
-fn signal(child: &Process, signal: libc::c_int) {
-    // SAFETY: our own child, not collected.
-    assert_eq!(unsafe { libc::kill(child.pid() as i32, signal) }, 0);
 }
 
 // ---- signals ----
@@ -141,7 +121,7 @@ fn a_dead_ones_permit_comes_back_among_signals() {
 fn a_dead_party_breaks_the_barrier_among_signals() {
     let barrier = shared(Barrier::new(3));
     let victim = start(|| assert!(barrier.wait().is_err()));
-    until("one to have arrived", || barrier.n_waiting() == 1);
+    until("one to have arrived", || barrier.waiting() == 1);
     ends_among_signals(&victim, || assert_eq!(barrier.wait(), Err(BrokenBarrier)));
 }
 
@@ -206,7 +186,7 @@ fn permits_of_the_dead_come_back_although_others_come_and_go() {
         }
     });
     rounds.reach(1);
-    let waiter = start(|| drop(semaphore.permits(2)));
+    let waiter = start(|| drop(semaphore.permits(2).unwrap()));
     blocked(&waiter);
     let begun = rounds.get();
     rounds.reach(begun + 200_000);
@@ -266,13 +246,13 @@ fn mend(OwnerDied(mut guard): OwnerDied<MutexGuard<'_, u64>>) -> MutexGuard<'_, 
 fn a_notify_is_passed_on_behind_one_that_is_stopped() {
     let w = world();
     let (chosen, other, stopped) = (w.sleeper(), w.sleeper(), w.sleeper());
-    signal(&stopped, libc::SIGSTOP);
+    send_signal(&stopped, libc::SIGSTOP);
     let guard = w.held();
     w.condition.notify(&guard, 1);
     kill(&chosen);
     drop(guard);
     ends_well(&other);
-    signal(&stopped, libc::SIGCONT);
+    send_signal(&stopped, libc::SIGCONT);
     w.notify(1);
     ends_well(&stopped);
 }
@@ -300,7 +280,7 @@ fn a_notify_that_was_being_passed_on_is_not_taken_for_the_next_one() {
         let chosen = w.sleeper();
         let others = [w.sleeper(), w.sleeper(), w.sleeper()];
         // The others watch each other; stopped, they leave it to who comes.
-        others.iter().for_each(|p| signal(p, libc::SIGSTOP));
+        others.iter().for_each(|p| send_signal(p, libc::SIGSTOP));
         let guard = w.held();
         w.condition.notify(&guard, 1);
         kill(&chosen);
@@ -316,7 +296,7 @@ fn a_notify_that_was_being_passed_on_is_not_taken_for_the_next_one() {
     let w = world();
     let others = full(&w);
     let step = number_of("condition: heir named", || passes_on(&w));
-    others.iter().for_each(|p| signal(p, libc::SIGCONT));
+    others.iter().for_each(|p| send_signal(p, libc::SIGCONT));
     w.notify(3);
     others.iter().for_each(ends_well);
 
@@ -328,7 +308,7 @@ fn a_notify_that_was_being_passed_on_is_not_taken_for_the_next_one() {
     });
     assert_eq!(ends(&dies), multiproc_process::Exit::Signal(9));
     w.notify(1);
-    others.iter().for_each(|p| signal(p, libc::SIGCONT));
+    others.iter().for_each(|p| send_signal(p, libc::SIGCONT));
     until("two to go on", || {
         others.iter().filter(|p| !p.is_alive()).count() == 2
     });
@@ -345,9 +325,9 @@ fn nobody_is_notified_because_a_waiter_dies_while_others_look_around() {
         let dies = w.sleeper();
         [&waits, &dies]
             .iter()
-            .for_each(|p| signal(p, libc::SIGSTOP));
+            .for_each(|p| send_signal(p, libc::SIGSTOP));
         let fills = w.sleeper();
-        signal(&fills, libc::SIGSTOP);
+        send_signal(&fills, libc::SIGSTOP);
         kill(&dead);
         (waits, dies, fills)
     };
@@ -362,7 +342,7 @@ fn nobody_is_notified_because_a_waiter_dies_while_others_look_around() {
     let step = number_of("condition: about to pass on", || looks(&w));
     [&waits, &dies, &fills]
         .iter()
-        .for_each(|p| signal(p, libc::SIGCONT));
+        .for_each(|p| send_signal(p, libc::SIGCONT));
     w.notify(3);
     [&waits, &dies, &fills].iter().for_each(|p| ends_well(p));
 
@@ -377,12 +357,12 @@ fn nobody_is_notified_because_a_waiter_dies_while_others_look_around() {
         state_of(looker.pid()) == Some('T')
     });
     kill(&dies);
-    signal(&looker, libc::SIGCONT);
+    send_signal(&looker, libc::SIGCONT);
     ends_well(&looker);
     assert_eq!(w.condition.waiting(), 2, "one was notified by nobody");
     [&waits, &fills]
         .iter()
-        .for_each(|p| signal(p, libc::SIGCONT));
+        .for_each(|p| send_signal(p, libc::SIGCONT));
     w.notify(2);
     ends_well(&waits);
     ends_well(&fills);
@@ -426,7 +406,7 @@ fn the_last_to_arrive_sees_a_dead_party_without_the_list() {
     for _ in 0..10 {
         let barrier = shared(Barrier::new(2));
         let victim = start(|| assert!(barrier.wait().is_err()));
-        until("it to have arrived", || barrier.n_waiting() == 1);
+        until("it to have arrived", || barrier.waiting() == 1);
         kill(&victim);
         assert_eq!(barrier.wait(), Err(BrokenBarrier));
     }

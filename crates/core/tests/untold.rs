@@ -1,9 +1,10 @@
 //! Deaths of which the kernel does not tell, and who never waits for long: found all the same. And
 //! identities of those who could not look up their own.
 
-mod common;
+mod board;
 
-use common::{Outcome, bare_fork, kill_me, ok, status_of, until};
+use board::until;
+use common::{Outcome, bare_fork, kill_me, ok, status_of};
 use multiproc_core::deadline::Deadline;
 use multiproc_core::ends::{End, Ends};
 use multiproc_core::identity::Identity;

@@ -24,7 +24,7 @@ fn model_what_was_mended_stays_so() {
             thread::spawn(move || die_at(OWNED, || lock.acquire().is_ok()).is_none())
         };
         assert!(victim.join().unwrap(), "did not get to that step");
-        assert!(lock.locked());
+        assert!(lock.is_locked());
         let releaser = {
             let lock = lock.clone();
             thread::spawn(move || {
