@@ -11,7 +11,7 @@ use multiproc_core::identity::Identity;
 use multiproc_core::step;
 use multiproc_event::Event;
 use multiproc_lock::{Lock, Mutex, RwLock};
-use multiproc_process::{Exit, Process, test};
+use multiproc_process::{Exit, test};
 use multiproc_rlock::RLock;
 use multiproc_segment::{Shareable, Shared};
 use multiproc_semaphore::Semaphore;
