@@ -5,8 +5,9 @@ use std::cell::Cell;
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering::*};
 
-// Relaxed: changed in the child handler of a fork, where one thread exists.
-static GENERATION: AtomicU64 = AtomicU64::new(1);
+// 0: nobody has asked yet, and so nobody has noted a number.
+// Relaxed: changed in the child handler of a fork, where one thread exists, and from 0 to 1.
+static GENERATION: AtomicU64 = AtomicU64::new(0);
 static WATCHING: AtomicBool = AtomicBool::new(false);
 static HOOKS: [AtomicPtr<()>; 32] = [const { AtomicPtr::new(std::ptr::null_mut()) }; 32];
 static TOOLKIT_THREADS: AtomicUsize = AtomicUsize::new(0);
@@ -16,10 +17,35 @@ thread_local! {
 }
 
 /// Changes with every fork that this process descends from: what was cached under another
-/// number belongs to the parent.
+/// number belongs to the parent. Never 0.
+///
+/// ```standalone_crate
+/// use multiproc_core::fork::generation;
+/// use multiproc_process::Process;
+///
+/// let here = generation(); // the first thing that this program asks of the toolkit
+/// let child = Process::start(|| i32::from(generation() == here))?;
+/// child.join()?.ok()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[inline]
 pub fn generation() -> u64 {
-    GENERATION.load(Relaxed)
+    match GENERATION.load(Relaxed) {
+        0 => first_generation(),
+        n => n,
+    }
+}
+
+/// A number is worth nothing unless forks change it: the handler first, then the number.
+#[cold]
+fn first_generation() -> u64 {
+    watch();
+    // Relaxed: who goes on by this number and forks does so after `watch` (or, with another
+    // thread, takes the C library's lock on its handlers after that).
+    match GENERATION.compare_exchange(0, 1, Relaxed, Relaxed) {
+        Ok(_) => 1,
+        Err(n) => n,
+    }
 }
 
 extern "C" fn in_child() {

@@ -7,8 +7,10 @@ use std::fmt;
 use std::io;
 
 /// Why no child was started.
+///
+/// Its `Debug` is its sentence, too: that is what `main` and `unwrap` print.
 #[non_exhaustive]
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 pub enum StartError {
     /// The calling thread holds a guard, permit, claim or loan, and fork would make a second
     /// one of it: release it first.
@@ -58,6 +60,15 @@ pub enum StartError {
     /// The system refused.
     #[error("the system did not start a process{}", limit(.0))]
     System(#[source] io::Error),
+}
+
+impl fmt::Debug for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.source() {
+            Some(cause) => write!(f, "StartError({self}: {cause})"),
+            None => write!(f, "StartError({self})"),
+        }
+    }
 }
 
 /// What to look at, where a limit was reached.
