@@ -76,7 +76,7 @@ fn stop_at_each_step<M, K>(
         let waker = waker();
         check(kept);
         ends_well(&child);
-        told.heard();
+        told.forget();
         kill(&waker);
     }
 }
