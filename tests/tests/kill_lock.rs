@@ -92,6 +92,20 @@ fn killed_at(n: u64, victim: impl FnOnce(&dyn Fn())) -> bool {
     }))
 }
 
+/// A process that has the lock until that stage; stage 1 is that it has it.
+fn holding(world: &World, until_stage: u32) -> Process {
+    let holder = start(|| {
+        let held = world.lock.acquire(Deadline::NEVER).unwrap();
+        world.stage.store(1, Release);
+        until("the stage of the release", || {
+            world.stage.load(Acquire) == until_stage
+        });
+        world.change(held.owner_died());
+    });
+    until("stage 1", || world.stage.load(Acquire) == 1);
+    holder
+}
+
 fn killed_at_each_step_of_acquire_and_release() -> Outcome {
     at_each_step(5, |n| {
         let world = world();
@@ -108,14 +122,7 @@ fn killed_at_each_step_of_acquire_and_release() -> Outcome {
 fn killed_at_each_step_of_a_refused_try() -> Outcome {
     at_each_step(1, |n| {
         let world = world();
-        let holder = Process::start(|| {
-            let held = world.lock.acquire(Deadline::NEVER).unwrap();
-            world.stage.store(1, Release);
-            until("stage 2", || world.stage.load(Acquire) == 2);
-            world.change(held.owner_died());
-        })
-        .unwrap();
-        until("stage 1", || world.stage.load(Acquire) == 1);
+        let holder = holding(&world, 2);
         let through = killed_at(n, |arm| {
             arm();
             assert!(world.lock.try_acquire().is_none());
@@ -135,15 +142,8 @@ fn killed_at_each_step_of_a_refused_try() -> Outcome {
 fn killed_at_each_step_of_a_contended_acquire() -> Outcome {
     at_each_step(4, |n| {
         let world = world();
-        let holder = Process::start(|| {
-            let held = world.lock.acquire(Deadline::NEVER).unwrap();
-            world.stage.store(1, Release);
-            // Until the victim sleeps or is dead, and a second one sleeps too.
-            until("stage 3", || world.stage.load(Acquire) == 3);
-            world.change(held.owner_died());
-        })
-        .unwrap();
-        until("stage 1", || world.stage.load(Acquire) == 1);
+        // Until the victim sleeps or is dead, and a second one sleeps too.
+        let holder = holding(&world, 3);
         let other = Process::start(|| {
             until("one to wait", || {
                 world.has_waiters() || world.stage.load(Acquire) == 3
@@ -171,14 +171,7 @@ fn killed_at_each_step_of_a_contended_acquire() -> Outcome {
 fn killed_at_each_step_of_an_acquire_that_times_out() -> Outcome {
     at_each_step(2, |n| {
         let world = world();
-        let holder = Process::start(|| {
-            let held = world.lock.acquire(Deadline::NEVER).unwrap();
-            world.stage.store(1, Release);
-            until("stage 2", || world.stage.load(Acquire) == 2);
-            world.change(held.owner_died());
-        })
-        .unwrap();
-        until("stage 1", || world.stage.load(Acquire) == 1);
+        let holder = holding(&world, 2);
         let through = killed_at(n, |arm| {
             arm();
             let deadline = Deadline::after(Duration::from_millis(5));

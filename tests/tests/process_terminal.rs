@@ -1,7 +1,7 @@
 //! Ctrl-C in a terminal: a program in a pseudo-terminal, with children of every kind, gets what
 //! the kernel sends when somebody types it.
 
-use common::Outcome;
+use common::{Outcome, for_ever};
 use multiproc_core::{deadline::Deadline, fd::wait_readable};
 use multiproc_process::{
     Context, Descriptor, Exit, Process, StartError, StartMethod, at_exit, test,
@@ -51,9 +51,7 @@ fn sit_down_at(terminal: &OwnedFd) {
 /// Holds the pipe until a signal comes, once it has said so.
 fn hold(Descriptor(mut out): Out) {
     out.write_all(b"!").unwrap();
-    loop {
-        std::thread::park();
-    }
+    for_ever()
 }
 
 /// A child and a daemon by each of these methods.

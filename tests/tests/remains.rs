@@ -2,7 +2,7 @@
 //! to objects, and nothing else. Looked for where nobody else leaves anything: in a /dev/shm and an
 //! abstract namespace of the test's own.
 
-use common::{Outcome, own_small_dev_shm};
+use common::{Outcome, for_ever, own_small_dev_shm};
 use common::{ends, kill_me, until};
 use multiproc_lock::Mutex;
 use multiproc_parcel::Descriptor;
@@ -23,9 +23,7 @@ test::main! {
 type Sign = Descriptor<PipeWriter>;
 
 fn stays(_sign: Sign) {
-    loop {
-        std::thread::park();
-    }
+    for_ever()
 }
 
 /// Makes one of everything, and ends in the middle of it.

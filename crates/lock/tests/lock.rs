@@ -309,9 +309,7 @@ fn f1_recovery_of_killed_holders_takes_about_a_millisecond() -> Outcome {
         let holder = Process::start(|| {
             lock.acquire().unwrap();
             held.count();
-            loop {
-                std::thread::park();
-            }
+            for_ever()
         })?;
         held.reach(n + 1);
         holder.kill()?;
@@ -334,9 +332,7 @@ fn a_waiter_takes_over_from_a_killed_holder() -> Outcome {
     let holder = Process::start(|| {
         lock.acquire().unwrap();
         held.set(1);
-        loop {
-            std::thread::park();
-        }
+        for_ever()
     })?;
     held.reach(1);
     let waiters = Process::start_each(0..3, |_| {

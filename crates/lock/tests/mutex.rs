@@ -177,9 +177,7 @@ fn f2_recovery_of_killed_holders() -> Outcome {
         let holder = Process::start(|| {
             let _held = data.lock().unwrap();
             held.count();
-            loop {
-                std::thread::park();
-            }
+            for_ever()
         })?;
         held.reach(n + 1);
         let killed = Instant::now();

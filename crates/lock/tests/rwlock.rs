@@ -27,9 +27,7 @@ fn shared<T: multiproc_lock::PlainData>(value: T) -> Shared<RwLock<T>> {
 }
 
 fn park() -> ! {
-    loop {
-        std::thread::park();
-    }
+    for_ever()
 }
 
 fn many_read_and_one_writes() -> Outcome {

@@ -76,9 +76,7 @@ fn sibling() -> Process {
     let runs = Counter::new();
     let child = start(|| {
         runs.count();
-        loop {
-            std::thread::park();
-        }
+        for_ever()
     });
     runs.reach(1);
     child
@@ -111,9 +109,7 @@ fn the_end_comes_after_sigkill_whatever_siblings_were_forked() -> Outcome {
             start(move || {
                 tx.send(round as u64).unwrap();
                 runs.count();
-                loop {
-                    std::thread::park();
-                }
+                for_ever()
             })
         };
         let after = sibling();
@@ -188,9 +184,7 @@ fn a_send_hears_of_killed_receivers() -> Outcome {
             start(move || {
                 rx.recv().unwrap();
                 runs.count();
-                loop {
-                    std::thread::park();
-                }
+                for_ever()
             })
         };
         let after = sibling();

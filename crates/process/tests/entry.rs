@@ -1,7 +1,7 @@
 //! Programs that call `entry`, that do not, and that do so too late: this executable, run again
 //! with a role, as if its `main` were somebody else's.
 
-use common::Outcome;
+use common::{Outcome, for_ever};
 use multiproc_process::test::{self, Test};
 use multiproc_process::{
     Context, Exit, ExitValue, Process, StartError, StartMethod, active_children, after_fork, entry,
@@ -68,16 +68,10 @@ fn before_the_entry() {
         Ok("close") => {
             // SAFETY: no descriptor above stdio is in use here.
             unsafe { libc::close_range(3, libc::c_uint::MAX, 0) };
-            loop {
-                std::thread::park();
-            }
+            for_ever()
         }
         Ok("thread") => {
-            std::thread::spawn(|| {
-                loop {
-                    std::thread::park();
-                }
-            });
+            std::thread::spawn(|| for_ever());
         }
         _ => {}
     }

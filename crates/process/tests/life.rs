@@ -1,6 +1,6 @@
 //! What a child is, does and leaves behind when nothing goes wrong, or no more than a panic.
 
-use common::{Outcome, lines, open_descriptors, wait_for_end};
+use common::{Outcome, for_ever, lines, open_descriptors, wait_for_end};
 use multiproc_process::{
     CloseError, Exit, Fork, JoinAllError, JoinError, JoinTimeoutError, Process, Run, SignalError,
     StartError, active_children, current, fork, join_all, parent, test,
@@ -125,9 +125,7 @@ fn a_child_knows_its_parent() -> Outcome {
             );
         })
         .unwrap();
-        loop {
-            std::thread::park();
-        }
+        for_ever()
     })?;
     let mut report = BufReader::new(report);
     let mut line = String::new();
@@ -200,11 +198,7 @@ fn the_sentinel_is_ready_when_the_child_has_ended() -> Outcome {
 /// X14, decided otherwise
 fn a_child_does_not_wait_for_its_threads() -> Outcome {
     let child = Process::start(|| {
-        std::thread::spawn(|| {
-            loop {
-                std::thread::park();
-            }
-        });
+        std::thread::spawn(|| for_ever());
         5
     })?;
     assert_eq!(child.join()?, Exit::Code(5));
@@ -300,11 +294,7 @@ fn every_kind_of_exit_value_is_an_exit_code() -> Outcome {
         Process::start(|| std::process::abort())?.join()?,
         Exit::Signal(6)
     );
-    let child = Process::start(|| {
-        loop {
-            std::thread::park();
-        }
-    })?;
+    let child = Process::start(|| for_ever())?;
     child.kill()?;
     assert_eq!(child.join()?.code(), -9);
     // Once it has ended, nobody is hit.
@@ -315,11 +305,7 @@ fn every_kind_of_exit_value_is_an_exit_code() -> Outcome {
 
 /// X7
 fn an_interrupt_is_sigint() -> Outcome {
-    let child = Process::start(|| {
-        loop {
-            std::thread::park();
-        }
-    })?;
+    let child = Process::start(|| for_ever())?;
     child.interrupt()?;
     assert_eq!(child.join()?, Exit::Signal(2));
     Ok(())

@@ -1,6 +1,7 @@
 //! The test runner, run by itself: each test here runs this executable again, as a runner of
 //! the small tests below.
 
+use common::for_ever;
 use multiproc_process::test::{self, Test};
 use multiproc_process::{ExitValue, Process};
 use std::process::{Command, ExitCode, Output, Stdio};
@@ -51,9 +52,7 @@ fn main() -> ExitCode {
 }
 
 fn hang() -> i32 {
-    loop {
-        std::thread::park();
-    }
+    for_ever()
 }
 
 fn sleeper() -> Command {

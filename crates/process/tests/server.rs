@@ -1,6 +1,6 @@
 //! The fork server: who is whose parent, and what happens when it is killed.
 
-use common::{Outcome, is_gone, state_of, until};
+use common::{Outcome, for_ever, is_gone, state_of, until};
 use multiproc_core::{deadline::Deadline, fd::wait_readable};
 use multiproc_parcel::Descriptor;
 use multiproc_process::{
@@ -114,15 +114,9 @@ fn children_outlive_a_killed_server() -> Outcome {
         },
         (Descriptor(waits), Descriptor(writer)),
     )?;
-    let daemon = Process::builder().daemon(true).start_in(
-        SERVER,
-        |()| {
-            loop {
-                std::thread::park();
-            }
-        },
-        (),
-    )?;
+    let daemon = Process::builder()
+        .daemon(true)
+        .start_in(SERVER, |()| for_ever(), ())?;
     kill_it(kernels_parent(child.pid()));
     server()?;
     assert!(child.is_alive() && daemon.is_alive());

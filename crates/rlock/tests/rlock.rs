@@ -290,9 +290,7 @@ fn f2_recovery_of_killed_holders() -> Outcome {
             lock.acquire().unwrap();
             lock.acquire().unwrap();
             held.count();
-            loop {
-                std::thread::park();
-            }
+            for_ever()
         })?;
         held.reach(n + 1);
         let killed = Instant::now();
@@ -316,9 +314,7 @@ fn a_waiter_takes_over_from_a_killed_holder() -> Outcome {
     let holder = Process::start(|| {
         lock.acquire().unwrap();
         held.set(1);
-        loop {
-            std::thread::park();
-        }
+        for_ever()
     })?;
     held.reach(1);
     let waiters = Process::start_each(0..3, |_| {

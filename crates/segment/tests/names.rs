@@ -1,6 +1,6 @@
 //! Names: made at once or not at all, one for all who race, removed by `unlink` alone.
 
-use common::{Name, Outcome, in_bare_fork};
+use common::{Name, Outcome, for_ever, in_bare_fork};
 use multiproc_process::{Exit, Process, test};
 use multiproc_segment::{
     CreateError, Kind, NameError, Naming, OpenError, Segment, Shared, UnlinkError, unlink,
@@ -461,11 +461,7 @@ fn dropping_and_exiting_never_unlink() -> Outcome {
         assert_eq!(end, 0);
     }
     // A killed one.
-    let child = Process::start(|| {
-        loop {
-            std::thread::park();
-        }
-    })?;
+    let child = Process::start(|| for_ever())?;
     child.kill()?;
     assert_eq!(child.join()?, Exit::Signal(libc::SIGKILL));
     assert_eq!(made.load(Relaxed), 3);

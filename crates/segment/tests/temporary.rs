@@ -1,7 +1,7 @@
 //! Temporary names: gone with the last process that has the object open, however it ends, and
 //! never before.
 
-use common::{Name, Outcome, in_bare_fork, own_small_dev_shm};
+use common::{Name, Outcome, for_ever, in_bare_fork, own_small_dev_shm};
 use multiproc_core::deadline::Deadline;
 use multiproc_core::robust::RobustLock;
 use multiproc_process::{Exit, Process, test};
@@ -207,9 +207,7 @@ fn others_keep_what_a_killed_maker_made() -> Outcome {
     let maker = Process::start(|| {
         let _made = create(&name, 7).unwrap();
         stage.store(1, Release);
-        loop {
-            std::thread::park();
-        }
+        for_ever()
     })?;
     while stage.load(Acquire) == 0 {
         std::thread::yield_now();

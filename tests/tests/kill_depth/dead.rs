@@ -19,9 +19,7 @@ pub(crate) fn killed_at_each_step_of_looking_after_the_dead() {
                 start(|| {
                     std::mem::forget(queue.get_task().unwrap());
                     held.count();
-                    loop {
-                        std::thread::park();
-                    }
+                    for_ever()
                 })
             };
             let holders = [holder(), holder()];

@@ -163,11 +163,7 @@ pub(crate) fn killed_at_each_step_of_dropping_a_pipe_with_ends_in_messages() {
             let ((post_rx, post), (rx, tx)) = post();
             post.send(tx).map_err(drop).unwrap();
             // One who has inherited the post's courier, and does nothing with it.
-            let sibling = start(|| {
-                loop {
-                    std::thread::park();
-                }
-            });
+            let sibling = start(|| for_ever());
             (post_rx, (post, rx, sibling))
         },
         drop,

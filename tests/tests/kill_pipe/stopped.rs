@@ -76,7 +76,7 @@ fn stop_at_each_step<M, K>(
         let waker = waker();
         check(kept);
         ends_well(&child);
-        told.heard();
+        told.forget();
         kill(&waker);
     }
 }
@@ -160,9 +160,7 @@ pub(crate) fn a_sender_killed_while_the_receiver_arrives_is_told_by_both_or_none
             start(move || {
                 post.send(tx).map_err(drop).unwrap();
                 went.count();
-                loop {
-                    std::thread::park();
-                }
+                for_ever()
             })
         };
         went.reach(1);

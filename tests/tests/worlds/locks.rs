@@ -40,7 +40,7 @@ pub(crate) fn a_held_lock_is_held_for_everybody() {
     fn acquires_and_stays((lock, inside): (Shared<Lock>, Shared<Event>)) {
         lock.acquire().unwrap();
         inside.set();
-        wait_for_death();
+        for_ever();
     }
     in_each_world(|world| {
         let (lock, inside) = (shared(Lock::new()), shared(Event::new()));
@@ -63,7 +63,7 @@ pub(crate) fn whoever_waits_takes_over_from_a_killed_holder() {
     fn holds((lock, inside): (Shared<Lock>, Shared<Event>)) {
         lock.acquire().unwrap();
         inside.set();
-        wait_for_death();
+        for_ever();
     }
     fn takes_over(lock: Shared<Lock>) {
         let Err(OwnerDied(guard)) = lock.lock() else {
@@ -244,7 +244,7 @@ pub(crate) fn killed_readers_are_cleared_away_and_a_killed_writer_is_told_of() {
     fn reads((data, inside): Given) {
         let _held = data.read().unwrap();
         inside.release().unwrap();
-        wait_for_death();
+        for_ever();
     }
     fn writes((data, _): Given) {
         *data.write().unwrap() += 1;

@@ -133,7 +133,7 @@ pub(crate) fn after_one_side_has_closed_the_other_hears_of_it() {
         right.send(3).unwrap();
         right.close();
         assert_eq!(right.recv(), Err(RecvError::Closed));
-        wait_for_death();
+        for_ever();
     }
     in_each_world(|world| {
         let (left, right) = Pipe::duplex().unwrap();

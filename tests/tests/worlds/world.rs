@@ -1,7 +1,8 @@
 //! What the bodies have in common.
 
 pub(crate) use common::{
-    PATIENCE, blocked, ends, ends_well, exit_now, kill, kill_me, number_of, pattern, shared, until,
+    PATIENCE, blocked, ends, ends_well, exit_now, for_ever, kill, kill_me, number_of, pattern,
+    shared, until,
 };
 use multiproc_process::{Context, Exit, ExitValue, Process, StartMethod};
 use serde::Serialize;
@@ -40,11 +41,4 @@ pub(crate) fn is_killed(child: &Process) {
 /// As `kill -9` from outside.
 pub(crate) fn die() -> ! {
     kill_me()
-}
-
-/// Waits to be killed.
-pub(crate) fn wait_for_death() -> ! {
-    loop {
-        std::thread::park();
-    }
 }

@@ -1,6 +1,6 @@
 //! The command, what it says, and children that hold on to things.
 
-use common::until;
+use common::{for_ever, until};
 use multiproc_process::Process;
 use multiproc_segment::Shared;
 use std::process::{Command, Output};
@@ -63,9 +63,7 @@ pub(crate) fn holding<R>(f: impl FnOnce() -> R) -> Process {
         Process::start(|| {
             let _kept = f();
             stage.store(1, Release);
-            loop {
-                std::thread::park();
-            }
+            for_ever()
         })
         .unwrap()
     };

@@ -152,9 +152,7 @@ pub(crate) fn without_descriptors_left_a_wait_works() -> Outcome {
         start(move || {
             let _late_tx = late_tx;
             runs.count();
-            loop {
-                std::thread::park();
-            }
+            for_ever()
         })
     };
     runs.reach(1);

@@ -302,9 +302,7 @@ pub(crate) fn a_killed_peer_is_something_beside_one_that_is_always_ready() -> Ou
         start(move || {
             let _tx = tx;
             runs.count();
-            loop {
-                std::thread::park();
-            }
+            for_ever()
         })
     };
     runs.reach(1);

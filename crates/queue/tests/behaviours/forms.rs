@@ -89,9 +89,7 @@ pub(crate) fn waits_for_death<T>(own: T) -> Outcome<Process> {
         move || {
             let _own = &own;
             runs.count();
-            loop {
-                std::thread::park();
-            }
+            for_ever()
         }
     })?;
     runs.reach(1);

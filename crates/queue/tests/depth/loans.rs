@@ -85,9 +85,7 @@ pub(crate) fn a_put_loan_whose_holder_is_killed_is_never_seen() -> Outcome {
             loan.fill(0xee);
             held.count();
             std::mem::forget(loan);
-            loop {
-                std::thread::park();
-            }
+            for_ever()
         });
         held.reach(n + 1);
         let next = start(|| queue.put_bytes(&pattern(n, 300)).unwrap());
@@ -110,9 +108,7 @@ pub(crate) fn a_get_loan_whose_holder_is_killed_is_delivered_to_the_next() -> Ou
             assert_eq!(number_of(&loan), n);
             held.count();
             std::mem::forget(loan);
-            loop {
-                std::thread::park();
-            }
+            for_ever()
         });
         held.reach(n + 1);
         let next = start(|| assert_eq!(number_of(&queue.get_loan().unwrap()), n));
