@@ -97,10 +97,6 @@ impl<const WAITERS: usize> Condition<WAITERS> {
     /// # Errors
     ///
     /// [`WaitError`], with the guard.
-    ///
-    /// # Panics
-    ///
-    /// If the lock is not held (which a guard rules out).
     pub fn wait<G: Lockable>(&self, guard: G) -> Result<G, WaitError<G>> {
         Ok(self.wait_until(guard, Deadline::NEVER)?.0)
     }
@@ -114,10 +110,6 @@ impl<const WAITERS: usize> Condition<WAITERS> {
     /// # Errors
     ///
     /// [`WaitError`], with the guard.
-    ///
-    /// # Panics
-    ///
-    /// As [`Condition::wait`].
     pub fn wait_timeout<G: Lockable>(
         &self,
         guard: G,
@@ -133,17 +125,14 @@ impl<const WAITERS: usize> Condition<WAITERS> {
     /// # Errors
     ///
     /// [`WaitError`], with the guard.
-    ///
-    /// # Panics
-    ///
-    /// As [`Condition::wait`].
     pub fn wait_until<G: Lockable>(
         &self,
         guard: G,
         deadline: Deadline,
     ) -> Result<(G, bool), WaitError<G>> {
-        // The caller's mistake, who has given no guard but a bare lock.
-        assert!(guard.is_held(), "wait needs the lock to be held");
+        if !guard.is_held() {
+            return Err(WaitError::NotHeld(guard));
+        }
         let Some(place) = self.enter() else {
             return Err(WaitError::Full(guard));
         };
@@ -171,10 +160,6 @@ impl<const WAITERS: usize> Condition<WAITERS> {
     /// # Errors
     ///
     /// [`WaitError`], with the guard.
-    ///
-    /// # Panics
-    ///
-    /// As [`Condition::wait`].
     pub fn wait_for<G: Lockable, P: Truth>(
         &self,
         mut guard: G,
@@ -197,10 +182,6 @@ impl<const WAITERS: usize> Condition<WAITERS> {
     /// # Errors
     ///
     /// [`WaitError`], with the guard.
-    ///
-    /// # Panics
-    ///
-    /// As [`Condition::wait`].
     pub fn wait_for_timeout<G: Lockable, P: Truth>(
         &self,
         mut guard: G,
@@ -220,26 +201,18 @@ impl<const WAITERS: usize> Condition<WAITERS> {
         }
     }
 
-    /// Wakes the `n` who have waited longest, or all there are, and takes the lock as proof
-    /// that it is held. Nobody there: nothing happens, and nothing is remembered. Never blocks
-    /// for longer than others are inside the table. *If a peer dies* that was chosen, before its
-    /// `wait` returns, another one who waited then is woken in its place.
-    ///
-    /// # Panics
-    ///
-    /// If the lock is not held (which a guard rules out).
-    pub fn notify<G: Lockable>(&self, held: &G, n: usize) {
-        assert!(held.is_held(), "notify needs the lock to be held");
+    /// Wakes the `n` who have waited longest, or all there are. Nobody there: nothing happens, and
+    /// nothing is remembered. A guard shows that the lock is held; of a bare lock nobody asks it,
+    /// and a notify without it may come between a waiter's look and its sleep, and miss that one.
+    /// Never blocks for longer than others are inside the table. *If a peer dies* that was chosen,
+    /// before its `wait` returns, another one who waited then is woken in its place.
+    pub fn notify<G: Lockable>(&self, _held: &G, n: usize) {
         self.choose(n);
     }
 
     /// Wakes the one who has waited longest, if anybody does. See [`Condition::notify`].
     ///
     /// Never blocks, and *if a peer dies*: as there.
-    ///
-    /// # Panics
-    ///
-    /// As [`Condition::notify`].
     pub fn notify_one<G: Lockable>(&self, held: &G) {
         self.notify(held, 1);
     }
@@ -247,10 +220,6 @@ impl<const WAITERS: usize> Condition<WAITERS> {
     /// Wakes all who wait. See [`Condition::notify`].
     ///
     /// Never blocks, and *if a peer dies*: as there.
-    ///
-    /// # Panics
-    ///
-    /// As [`Condition::notify`].
     #[doc(alias = "notifyAll")]
     pub fn notify_all<G: Lockable>(&self, held: &G) {
         self.notify(held, usize::MAX);

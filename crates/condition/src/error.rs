@@ -1,7 +1,7 @@
 use std::fmt;
 use thiserror::Error;
 
-/// Why a wait did not end as it should. The lock is held, and here is its guard.
+/// Why a wait did not end as it should. Here is the guard, and but for `NotHeld` the lock is held.
 #[derive(Error)]
 #[non_exhaustive]
 pub enum WaitError<G> {
@@ -12,13 +12,16 @@ pub enum WaitError<G> {
     /// As many wait as there are places. The lock was not released.
     #[error("every place of the condition is taken by somebody who waits")]
     Full(G),
+    /// What was given is a bare lock that the caller does not hold. Nothing was waited for.
+    #[error("a wait needs the lock to be held")]
+    NotHeld(G),
 }
 
 impl<G> WaitError<G> {
     /// The guard.
     pub fn into_guard(self) -> G {
         match self {
-            Self::OwnerDied(guard) | Self::Full(guard) => guard,
+            Self::OwnerDied(guard) | Self::Full(guard) | Self::NotHeld(guard) => guard,
         }
     }
 
@@ -27,6 +30,7 @@ impl<G> WaitError<G> {
         match self {
             Self::OwnerDied(_) => WaitError::OwnerDied(()),
             Self::Full(_) => WaitError::Full(()),
+            Self::NotHeld(_) => WaitError::NotHeld(()),
         }
     }
 }
@@ -36,6 +40,7 @@ impl<G> fmt::Debug for WaitError<G> {
         f.write_str(match self {
             Self::OwnerDied(_) => "OwnerDied(..)",
             Self::Full(_) => "Full(..)",
+            Self::NotHeld(_) => "NotHeld(..)",
         })
     }
 }
