@@ -119,8 +119,8 @@ impl Here {
     }
 }
 
-/// Handshakes that may come to nothing (a server that is very busy gives them up) before the
-/// server is taken for unreachable.
+/// Handshakes, and then greetings, that may come to nothing (a server that is very busy gives them
+/// up) before the server is taken for unreachable.
 const ATTEMPTS: u32 = 5;
 
 fn connect(route: &Route) -> Result<Wire, CallError> {
@@ -143,20 +143,25 @@ fn connect(route: &Route) -> Result<Wire, CallError> {
 }
 
 fn hello(route: &Route) -> Result<(Wire, u128), CallError> {
-    let wire = connect(route)?;
-    step!("client: connected");
-    let hello = Hello {
-        account: account().map_err(|e| CallError::Connect(e.to_string()))?,
-        process: Identity::me().to_bits(),
-    };
-    // Where it is not taken, the answer says why.
-    let _ = wire.send(Request::Hello(hello));
-    step!("client: hello said");
-    match wire.recv() {
-        Ok(Answer::Welcome(nonce)) => Ok((wire, nonce)),
-        Ok(Answer::Failed(why)) => Err(why.into()),
-        Ok(_) => Err(CallError::Connect("it does not answer as a manager".into())),
-        Err(_) => Err(CallError::ServerGone),
+    let mut attempt = 1;
+    loop {
+        let wire = connect(route)?;
+        step!("client: connected");
+        let hello = Hello {
+            account: account().map_err(|e| CallError::Connect(e.to_string()))?,
+            process: Identity::me().to_bits(),
+        };
+        // Where it is not taken, the answer says why.
+        let _ = wire.send(Request::Hello(hello));
+        step!("client: hello said");
+        match wire.recv() {
+            Ok(Answer::Welcome(nonce)) => return Ok((wire, nonce)),
+            Ok(Answer::Failed(why)) => return Err(why.into()),
+            Ok(_) => return Err(CallError::Connect("it does not answer as a manager".into())),
+            // Nothing was asked yet. Where the server has died, the next attempt says so.
+            Err(_) if attempt < ATTEMPTS => attempt += 1,
+            Err(_) => return Err(CallError::ServerGone),
+        }
     }
 }
 

@@ -73,6 +73,7 @@ pub(crate) fn serve(core: &Arc<Core>, listener: &Listener) -> Result<(), ServeEr
     Ok(())
 }
 
+/// Gives the connection a thread, or says why not.
 fn admit(core: &Arc<Core>, wire: Arc<Wire>, number: u64) {
     {
         let mut wires = core.wires.lock();
@@ -84,13 +85,15 @@ fn admit(core: &Arc<Core>, wire: Arc<Wire>, number: u64) {
         }
         wires.insert(number, wire.clone());
     }
-    let its_core = core.clone();
+    let (its_core, its_wire) = (core.clone(), wire.clone());
     let thread = std::thread::Builder::new().name("connection".into());
     let thread = thread.spawn(move || {
         let ended = Ended(its_core, number);
-        attend(&ended.0, &wire);
+        attend(&ended.0, &its_wire);
     });
-    if thread.is_err() {
+    if let Err(why) = thread {
+        let why = format!("it has no thread for one more connection: {why}");
+        let _ = wire.try_send(Answer::Failed(Failure::Refused(why)));
         core.wires.lock().remove(&number);
     }
 }
