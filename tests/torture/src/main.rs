@@ -20,13 +20,21 @@ use report::Report;
 use scenario::{Plan, Scenario};
 use std::process::ExitCode;
 
+const USAGE: &str = "usage: torture SCENARIO|all [--kills N] [--seed S] [--json FILE]";
+
+fn names() -> String {
+    let names: Vec<_> = scenario::all().iter().map(|s| s.name()).collect();
+    names.join(" ")
+}
+
 struct Options {
     scenarios: Vec<Box<dyn Scenario>>,
     plan: Plan,
     json: Option<String>,
 }
 
-fn read(words: impl Iterator<Item = String>) -> Result<Options, String> {
+/// Nothing: what was asked for is help.
+fn read(words: impl Iterator<Item = String>) -> Result<Option<Options>, String> {
     let (mut chosen, mut json) = (Vec::new(), None);
     let mut plan = Plan {
         kills: 1000,
@@ -40,6 +48,7 @@ fn read(words: impl Iterator<Item = String>) -> Result<Options, String> {
             "--kills" => plan.kills = number(value()?)?,
             "--seed" => plan.seed = number(value()?)?,
             "--json" => json = Some(value()?),
+            "--help" | "-h" => return Ok(None),
             "all" => chosen.extend(scenario::all()),
             name => {
                 let known = scenario::all().into_iter().find(|s| s.name() == name);
@@ -50,20 +59,22 @@ fn read(words: impl Iterator<Item = String>) -> Result<Options, String> {
     if chosen.is_empty() {
         return Err("which scenario?".into());
     }
-    Ok(Options {
+    Ok(Some(Options {
         scenarios: chosen,
         plan,
         json,
-    })
+    }))
 }
 
 fn main() -> ExitCode {
     let options = match read(std::env::args().skip(1)) {
-        Ok(options) => options,
+        Ok(Some(options)) => options,
+        Ok(None) => {
+            println!("{USAGE}\nscenarios: {}", names());
+            return ExitCode::SUCCESS;
+        }
         Err(why) => {
-            let names: Vec<_> = scenario::all().iter().map(|s| s.name()).collect();
-            eprintln!("{why}\nusage: torture SCENARIO|all [--kills N] [--seed S] [--json FILE]");
-            eprintln!("scenarios: {}", names.join(" "));
+            eprintln!("{why}\n{USAGE}\nscenarios: {}", names());
             return ExitCode::from(2);
         }
     };
