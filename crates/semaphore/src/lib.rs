@@ -60,13 +60,15 @@
 //! * waiting: WAITERS stays, and costs the next release a system call.
 #![forbid(unsafe_code)]
 
+mod bounded;
 mod error;
 mod permit;
 mod semaphore;
 
+pub use bounded::BoundedSemaphore;
 pub use error::{AcquireManyError, ReleaseError, ValueError};
 pub use permit::Permit;
-pub use semaphore::{BoundedSemaphore, MOST, Semaphore};
+pub use semaphore::{MOST, Semaphore};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
