@@ -6,8 +6,7 @@ use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::thread;
 use multiproc_barrier::{Barrier, BrokenBarrier};
-use multiproc_core::model::{die_at, must_notice};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use multiproc_core::model::{check, die_at, must_notice};
 
 struct Phases {
     barrier: Barrier<3>,
@@ -25,22 +24,6 @@ fn phases(parties: usize) -> Arc<Phases> {
         barrier: Barrier::sized(parties),
         values: [UnsafeCell::new(0), UnsafeCell::new(0)],
     })
-}
-
-/// Explores, and makes sure that there was something to explore: a known gap of loom can
-/// collapse a model to a single run, still green.
-fn check(bound: usize, body: impl Fn() + Send + Sync + 'static) {
-    static RUNS: AtomicUsize = AtomicUsize::new(0);
-    let before = RUNS.load(Relaxed);
-    let mut model = loom::model::Builder::new();
-    model.preemption_bound = Some(bound);
-    model.check(move || {
-        RUNS.fetch_add(1, Relaxed);
-        body();
-    });
-    let runs = RUNS.load(Relaxed) - before;
-    eprintln!("{runs} interleavings");
-    assert!(runs > 10, "only {runs} interleavings were explored");
 }
 
 fn rounds(p: &Phases, me: usize, rounds: u64) -> u64 {

@@ -261,3 +261,23 @@ pub fn must_notice(place: &str, model: &str) {
         "{model} did not notice that {place:?} was broken"
     );
 }
+
+/// Explores all interleavings of `body` with up to `bound` preemptions.
+///
+/// # Panics
+///
+/// If the model fails, or there was hardly anything to explore: a known gap of loom can collapse
+/// a model to a single run, still green.
+pub fn check(bound: usize, body: impl Fn() + Send + Sync + 'static) {
+    let runs = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counted = runs.clone();
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(bound);
+    model.check(move || {
+        counted.fetch_add(1, Relaxed);
+        body();
+    });
+    let runs = runs.load(Relaxed);
+    eprintln!("{runs} interleavings");
+    assert!(runs > 10, "only {runs} interleavings were explored");
+}

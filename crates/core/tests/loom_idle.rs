@@ -6,8 +6,7 @@ use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU32, Ordering::*};
 use loom::thread;
 use multiproc_core::idle::Idle;
-use multiproc_core::model::{die_at, must_notice};
-use std::sync::atomic::AtomicUsize;
+use multiproc_core::model::{check, die_at, must_notice};
 
 struct Work {
     idle: Idle<2, 1>,
@@ -50,22 +49,6 @@ impl Work {
             },
         )
     }
-}
-
-/// Explores, and makes sure that there was something to explore: a known gap of loom can
-/// collapse a model to a single run, still green.
-fn check(bound: usize, body: impl Fn() + Send + Sync + 'static) {
-    static RUNS: AtomicUsize = AtomicUsize::new(0);
-    let before = RUNS.load(Relaxed);
-    let mut model = loom::model::Builder::new();
-    model.preemption_bound = Some(bound);
-    model.check(move || {
-        RUNS.fetch_add(1, Relaxed);
-        body();
-    });
-    let runs = RUNS.load(Relaxed) - before;
-    eprintln!("{runs} interleavings");
-    assert!(runs > 10, "only {runs} interleavings were explored");
 }
 
 fn one_worker() {

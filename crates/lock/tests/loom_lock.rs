@@ -5,10 +5,9 @@
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::thread;
-use multiproc_core::model::{die_at, must_notice};
+use multiproc_core::model::{check, die_at, must_notice};
 use multiproc_core::step;
 use multiproc_lock::{Lock, Mutex, OwnerDied, RwLock};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// Two numbers that differ only while somebody holds `lock`.
 struct Protected<L> {
@@ -51,22 +50,6 @@ impl<L> Protected<L> {
         assert!(died || a == b, "torn, and nobody said so");
         a
     }
-}
-
-/// Explores, and makes sure that there was something to explore: a known gap of loom can
-/// collapse a model to a single run, still green.
-fn check(bound: usize, body: impl Fn() + Send + Sync + 'static) {
-    static RUNS: AtomicUsize = AtomicUsize::new(0);
-    let before = RUNS.load(Relaxed);
-    let mut model = loom::model::Builder::new();
-    model.preemption_bound = Some(bound);
-    model.check(move || {
-        RUNS.fetch_add(1, Relaxed);
-        body();
-    });
-    let runs = RUNS.load(Relaxed) - before;
-    eprintln!("{runs} interleavings");
-    assert!(runs > 10, "only {runs} interleavings were explored");
 }
 
 fn spawn<L: Send + Sync + 'static, R: 'static>(

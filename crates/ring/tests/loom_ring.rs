@@ -6,12 +6,9 @@ use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::sync::atomic::AtomicU64;
 use loom::thread;
-use multiproc_core::model::{die_at, must_notice};
+use multiproc_core::model::{check, die_at, must_notice};
 use multiproc_ring::{Flow, GetError, Memory, PutError, State, Wait};
-use std::sync::atomic::{
-    AtomicUsize,
-    Ordering::{AcqRel, Acquire, Relaxed},
-};
+use std::sync::atomic::Ordering::{AcqRel, Acquire};
 
 /// Room for two records and a frontier: the third goes round.
 const UNITS: usize = 6;
@@ -101,22 +98,6 @@ impl Model {
         claim.release();
         Ok(value)
     }
-}
-
-/// Explores, and makes sure that there was something to explore: a known gap of loom can
-/// collapse a model to a single run, still green.
-fn check(bound: usize, body: impl Fn() + Send + Sync + 'static) {
-    static RUNS: AtomicUsize = AtomicUsize::new(0);
-    let before = RUNS.load(Relaxed);
-    let mut model = loom::model::Builder::new();
-    model.preemption_bound = Some(bound);
-    model.check(move || {
-        RUNS.fetch_add(1, Relaxed);
-        body();
-    });
-    let runs = RUNS.load(Relaxed) - before;
-    eprintln!("{runs} interleavings");
-    assert!(runs > 10, "only {runs} interleavings were explored");
 }
 
 /// A writer and a reader over a ring of `capacity`: both wait for each other.
