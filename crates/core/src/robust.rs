@@ -387,7 +387,9 @@ impl RobustLock {
         // Acquire. PAIRS lock: as above.
         let holder = self.word.load(Acquire) & TID;
         let told = || list::mine(self).is_told() && self.unlinked.load(Relaxed) != holder;
-        holder != 0 && !told() && !thread_is_there(holder)
+        let gone = holder != 0 && !told() && !thread_is_there(holder);
+        // Or it had released the lock before it ended: then it is no longer named.
+        gone && self.word.load(Acquire) & TID == holder
     }
 
     /// Asks whoever releases the lock next to ring its bell (see

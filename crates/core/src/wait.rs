@@ -3,9 +3,9 @@
 //! Every blocking call of every crate comes here: a bounded spin where another CPU could
 //! be bringing the news (none on a machine with one), then a shared futex in slices. How
 //! long to spin is learnt: where both sides are bound to the same CPU it never pays, and
-//! soon costs next to nothing; where they are bound to two, it does. A slice bounds what a wake-up that a killed process swallowed can cost, and
-//! is when a waiter looks at who is alive; a sleeper wakes at most 20 times a second. Signals
-//! neither end a slice nor make it longer.
+//! soon costs next to nothing; where they are bound to two, it does. A slice bounds what a
+//! wake-up that a killed process swallowed can cost, and is when a waiter looks at who is alive;
+//! a sleeper wakes at most 20 times a second. Signals neither end a slice nor make it longer.
 //!
 //! If a process dies here, as a sleeper: the kernel takes it off the futex; a wake-up
 //! meant for it may be lost, and the others find out within a slice. As a waker: what it
