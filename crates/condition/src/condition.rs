@@ -342,7 +342,7 @@ impl<const WAITERS: usize> Condition<WAITERS> {
         true
     }
 
-    /// At the end of a slice, which was this wait's so manieth: is the next one in the table
+    /// At the end of a slice, of which this wait has had `slices`: is the next one in the table
     /// dead? The next one may be stopped, and watch nobody; so also another one, in turn.
     #[cold]
     fn look_around(&self, me: usize, slices: usize) {
